@@ -17,7 +17,7 @@ CPU_TORCH := https://download.pytorch.org/whl/cpu
 # With REPORTS=DIR tests write JUnit files there.
 junit = $(if $(REPORTS),--junitxml=$(REPORTS)/$(1).xml)
 
-.PHONY: help demo docs test test-long test-browser test-formats test-podman test-slurm test-cluster test-pythons search faults faults-containers check reproduce reference reference-board images doctor lock clean engine gpu-check cluster-simulation
+.PHONY: help demo docs test test-long test-browser test-formats test-downstream test-podman test-slurm test-cluster test-pythons search faults faults-containers check reproduce reference reference-board images doctor lock clean engine gpu-check cluster-simulation
 .DEFAULT_GOAL := help
 
 help:
@@ -75,6 +75,19 @@ $(FORMATS)/installed: pyproject.toml
 	@$(PYTHON) -m venv $(FORMATS)
 	@$(FORMATS)/bin/python -m pip install --disable-pip-version-check --quiet --editable \
 	    '.[hf,inspect,mlflow,stats,tensorboard,wandb]' 'pandas>=2.2' 'pytest>=8.3' 'pytest-timeout>=2.3' 'hypothesis>=6.120' \
+	    "$$(sed -n 's/^\(torch==[^ ]*\).*/\1/p' requirements-dev.lock)" --extra-index-url $(CPU_TORCH)
+	@touch $@
+
+# Tasks of lm-evaluation-harness on trained toys, in an environment of its own: about 2 GB, and not the one above, whose
+# transformers is newer than lm_eval knows. None of the tests may be skipped.
+DOWNSTREAM := .venv-downstream
+test-downstream: $(DOWNSTREAM)/installed
+	AIRA_TEST_DOWNSTREAM=1 $(DOWNSTREAM)/bin/python -m pytest -rs tests/downstream $(call junit,downstream)
+
+$(DOWNSTREAM)/installed: pyproject.toml
+	@$(PYTHON) -m venv $(DOWNSTREAM)
+	@$(DOWNSTREAM)/bin/python -m pip install --disable-pip-version-check --quiet --editable \
+	    '.[downstream]' 'accelerate>=0.26' 'pytest>=8.3' 'pytest-timeout>=2.3' 'hypothesis>=6.120' \
 	    "$$(sed -n 's/^\(torch==[^ ]*\).*/\1/p' requirements-dev.lock)" --extra-index-url $(CPU_TORCH)
 	@touch $@
 

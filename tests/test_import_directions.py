@@ -40,7 +40,7 @@ LAYERS: Mapping[str, tuple[str, ...]] = {
         "__main__",
     ),
     "aira_contract": (
-        "__init__ claims compatibility containers core_time files flags framing genomes gpu_types invocation judge_settings "
+        "__init__ claims compatibility containers core_time downstream exports files flags framing genomes gpu_types invocation judge_settings "
         "pretraining primitives "
         "script_constants settings token_making training_record training_series",
         "reports architectures model_sizes patterns",
@@ -51,7 +51,7 @@ LAYERS: Mapping[str, tuple[str, ...]] = {
         "__init__ split_manifest",
         "task_scripts text",
         "pretrain",
-        "autoresearch compose latency lra",
+        "autoresearch compose downstream latency lra",
     ),
     "aira_kernels": (
         "__init__ convolution fused initialization probes reference sizes ssd",

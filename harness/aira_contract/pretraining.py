@@ -5,6 +5,8 @@
     validation.jsonl   a line a validation: step, tokens, loss
     events.jsonl       loss spikes, steps that were not finite, starts and stops
     checkpoints/       `step-00001000`, whole once the folder has `.metadata`
+    tokens.json        the manifest of the tokens, as it was at the last start
+    tokenizer.json     their tokenizer, where the folder of tokens has its file
     tensorboard/       where it was asked for and is installed
 
 Losses are nats a token, means over all tokens. Written by the trainer (`aira_evaluator.pretrain`); read by the host
@@ -19,6 +21,7 @@ RECORD, METRICS, VALIDATION, EVENTS = "pretrain.json", "metrics.jsonl", "validat
 CHECKPOINTS, TENSORBOARD = "checkpoints", "tensorboard"
 LOCK = ".lock"
 """Held by rank 0 as long as it lives, so that no other training begins in the folder."""
+TOKENS, TOKENIZER = "tokens.json", "tokenizer.json"
 
 STOPPED_STATUS = 75
 """Exit status of a trainer that was asked to stop and left a checkpoint: start it again."""

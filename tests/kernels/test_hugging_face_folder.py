@@ -8,7 +8,7 @@ import torch
 
 from aira_contract.model_sizes import TOY_SCALE, model_size, space_of
 from aira_contract.patterns import read_pattern
-from aira_kernels.hugging_face.folder import read_folder, write_folder
+from aira_kernels.hugging_face.folder import SEPARATOR, read_folder, write_folder
 from aira_kernels.hugging_face.tensor_file import TensorFileError, read_tensors, write_tensors
 from aira_kernels.large import LargeLanguageModel
 
@@ -50,14 +50,27 @@ def test_weights_keep_their_type(tmp_path: Path) -> None:
         assert torch.equal(ours, same)
 
 
-def test_a_tokenizer_goes_with_the_model_and_names_the_end_of_a_text(tmp_path: Path) -> None:
+def test_a_tokenizer_that_knows_the_separator_goes_along_as_it_is(tmp_path: Path) -> None:
     tokenizer = tmp_path / "tokens.json"
-    tokenizer.write_text(json.dumps({"added_tokens": [{"id": 7, "content": "<|end_of_text|>"}], "model": {}}))
-    write_folder(toy_model("A"), tmp_path / "model", tokenizer=tokenizer)
+    tokenizer.write_text(json.dumps({"added_tokens": [{"id": 7, "content": "<|begin_of_text|>"}], "model": {}}))
+    write_folder(toy_model("A"), tmp_path / "model", tokenizer=tokenizer, separator=7, length=256)
     assert (tmp_path / "model" / "tokenizer.json").read_bytes() == tokenizer.read_bytes()
-    assert json.loads((tmp_path / "model" / "config.json").read_text())["eos_token_id"] == 7
+    config = json.loads((tmp_path / "model" / "config.json").read_text())
+    assert (config["bos_token_id"], config["eos_token_id"], config["max_position_embeddings"]) == (7, 7, 256)
     said = json.loads((tmp_path / "model" / "tokenizer_config.json").read_text())
-    assert (said["tokenizer_class"], said["eos_token"]) == ("PreTrainedTokenizerFast", "<|end_of_text|>")
+    assert (said["tokenizer_class"], said["model_max_length"]) == ("PreTrainedTokenizerFast", 256)
+    assert said["bos_token"] == said["eos_token"] == "<|begin_of_text|>"
+
+
+def test_a_separator_that_the_tokenizer_does_not_know_is_added_behind_what_it_does_already(tmp_path: Path) -> None:
+    tokenizer, before = tmp_path / "tokens.json", {"type": "ByteLevel", "trim_offsets": True}
+    tokenizer.write_text(json.dumps({"added_tokens": [], "model": {"vocab": {"a": 0}}, "post_processor": before}))
+    write_folder(toy_model("A"), tmp_path / "model", tokenizer=tokenizer, separator=1)
+    found = json.loads((tmp_path / "model" / "tokenizer.json").read_text())
+    assert [(each["id"], each["content"], each["special"]) for each in found["added_tokens"]] == [(1, SEPARATOR, True)]
+    first, then = found["post_processor"]["processors"]
+    assert (first, then["type"]) == (before, "TemplateProcessing")
+    assert json.loads((tmp_path / "model" / "tokenizer_config.json").read_text())["bos_token"] == SEPARATOR
 
 
 def test_a_folder_with_something_in_it_is_left_as_it_is(tmp_path: Path) -> None:

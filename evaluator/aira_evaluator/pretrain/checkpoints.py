@@ -17,9 +17,13 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import nn
+from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.checkpoint.filesystem import FileSystemReader
 from torch.distributed.checkpoint.state_dict import get_state_dict, set_state_dict
 from torch.distributed.checkpoint.state_dict_loader import load
-from torch.distributed.checkpoint.state_dict_saver import async_save
+from torch.distributed.checkpoint.state_dict_saver import async_save, save
+
+from aira_evaluator.split_manifest import DataError
 
 _FOLDER = re.compile(r"step-(\d{8})")
 _COMPLETE = ".metadata"
@@ -28,8 +32,17 @@ _BLOCK = re.compile(r"blocks\.(\d+)\.(norm|layer)\.")
 
 def whole_checkpoints(folder: Path) -> list[int]:
     """Return the steps of which there is a whole checkpoint, in order."""
+    return [step for step, whole in _checkpoints(folder) if whole]
+
+
+def half_checkpoints(folder: Path) -> list[int]:
+    """Return the steps whose checkpoints are being written or were cut off, in order."""
+    return [step for step, whole in _checkpoints(folder) if not whole]
+
+
+def _checkpoints(folder: Path) -> list[tuple[int, bool]]:
     found = ((path, _FOLDER.fullmatch(path.name)) for path in folder.glob("step-*"))
-    return sorted(int(match[1]) for path, match in found if match and (path / _COMPLETE).is_file())
+    return sorted((int(match[1]), (path / _COMPLETE).is_file()) for path, match in found if match)
 
 
 def checkpoint_folder(folder: Path, step: int) -> Path:
@@ -43,10 +56,29 @@ def large_name(name: str) -> str:
 
 
 def load_weights(folder: Path, step: int, model: nn.Module) -> None:
-    """Fill a `LargeLanguageModel` in this one process with the weights of a checkpoint."""
-    state = {"model": model.state_dict()}
-    load(state, checkpoint_id=checkpoint_folder(folder, step), no_dist=True)
+    """Fill a `LargeLanguageModel` in this one process with the weights of a checkpoint.
+
+    Raises:
+        DataError: the checkpoint's files are not those that its `.metadata` tells of, or of another model.
+    """
+    state, place = {"model": model.state_dict()}, checkpoint_folder(folder, step)
+    try:
+        load(state, checkpoint_id=place, no_dist=True)
+    except (Exception, CheckpointException) as error:  # whatever a damaged pickle or a file that is gone raises
+        raise DataError(f"{place} cannot be read: {_first_line(error)}") from None
     model.load_state_dict(state["model"])
+
+
+def save_weights(folder: Path, step: int, model: nn.Module) -> None:
+    """Write a checkpoint of weights alone: a model is read of it, and no training goes on from it."""
+    save({"model": model.state_dict()}, checkpoint_id=checkpoint_folder(folder, step), no_dist=True)
+
+
+def _first_line(error: BaseException) -> str:
+    """What is at the bottom of an error: DCP tells of ranks and tracebacks around it."""
+    failures = getattr(error, "failures", None)
+    told = next(iter(failures.values()))[0] if failures else error
+    return (str(told).strip().splitlines() or [type(told).__name__])[0][:300]
 
 
 class Checkpoints:
@@ -74,9 +106,17 @@ class Checkpoints:
         return steps[-1] if steps else 0
 
     def load(self, step: int) -> None:
-        """Take up model and optimizer as they were after a step, whatever the number of ranks was then."""
+        """Take up model and optimizer as they were after a step, whatever the number of ranks was then.
+
+        Raises:
+            DataError: the checkpoint has weights alone.
+        """
+        place = checkpoint_folder(self._folder, step)
+        known = FileSystemReader(place).read_metadata().state_dict_metadata
+        if not any(name.startswith("optimizer.") for name in known):
+            raise DataError(f"{place} has weights and no optimizer: nothing can go on from it. Choose another folder.")
         state = self._state()
-        load(state, checkpoint_id=checkpoint_folder(self._folder, step), process_group=self._group)
+        load(state, checkpoint_id=place, process_group=self._group)
         back = {large_name(name): name for name in self._model.state_dict()}
         set_state_dict(
             self._model,

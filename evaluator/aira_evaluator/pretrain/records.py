@@ -23,12 +23,14 @@ from aira_contract.pretraining import (
     METRICS,
     RECORD,
     TENSORBOARD,
+    TOKENIZER,
+    TOKENS,
     VALIDATION,
     PretrainIdentity,
     PretrainRecord,
     StepMetrics,
 )
-from aira_evaluator.split_manifest import DataError
+from aira_evaluator.split_manifest import MANIFEST, DataError
 
 
 class Records:
@@ -94,6 +96,12 @@ class Records:
     def event(self, event: str, **about: object) -> None:
         """Append what else happened."""
         self._append(EVENTS, {"event": event, **about})
+
+    def copy_of_tokens(self, data: Path) -> None:
+        """Keep what a model is read with: the manifest of its tokens, and their tokenizer if it lies beside them."""
+        for source, name in ((data / MANIFEST, TOKENS), (data / TOKENIZER, TOKENIZER)):
+            if self._leads and source.is_file():
+                _write_whole(self.folder / name, source.read_text(encoding="utf-8"))
 
     def write(self, record: PretrainRecord) -> None:
         """Replace the training's own record."""

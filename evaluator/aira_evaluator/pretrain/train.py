@@ -79,12 +79,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--tensorboard", action="store_true", help="also write TensorBoard's files")
     options = parser.parse_args(arguments)
     try:
-        training = Pretraining(options)
+        status = Pretraining(options).run()
     except (DataError, PatternError, RecipeError) as error:
         print(f"pretrain: {error}", file=sys.stderr)
-        return 2
-    status = training.run()
-    dist.destroy_process_group()
+        status = 2
+    if dist.is_initialized():
+        dist.destroy_process_group()
     return status
 
 
@@ -117,7 +117,6 @@ class Pretraining:
         self.ranks: Ranks = join_ranks(options.device)
         share, rest = divmod(self.recipe.step_sequences, self.ranks.size * options.microbatch)
         if rest or not share:
-            dist.destroy_process_group()
             raise DataError(
                 f"{self.ranks.size} ranks with --microbatch {options.microbatch} do not divide the "
                 f"{self.recipe.step_sequences} sequences of a step"
@@ -212,6 +211,7 @@ class Pretraining:
             self._seconds += line.seconds
             if line.loss is not None:
                 self._watch.above(line.loss)
+        self._records.copy_of_tokens(self._options.data)
         self._records.event("started", step=done, ranks=self.ranks.size, device=self.ranks.device_name)
         self._write(done)
         return done

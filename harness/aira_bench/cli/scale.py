@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from aira_bench.cli import scale_data, scale_latency, scale_plan, scale_run
+from aira_bench.cli import scale_data, scale_evaluate, scale_export, scale_latency, scale_plan, scale_run
 from aira_bench.cli.options import SUB_FORMAT, add_json, positive_float, positive_int
 
 if TYPE_CHECKING:
@@ -46,6 +46,8 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     scale_run.register(within)
     _register_fit(within)
     scale_latency.register(within)
+    scale_export.register(within)
+    scale_evaluate.register(within)
 
 
 def _register_fit(within: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:

@@ -5,6 +5,7 @@
     modeling_aira.py      a model file of its own: plain PyTorch, with a cache, without this package
     tokenizer.json        where one is given, with tokenizer_config.json
 
+Texts in training begin with a separator, which is both the first token of a text and what comes after its last.
 transformers loads it with `trust_remote_code=True`, which runs the model file. Reading it back runs nothing of it.
 Not covered: sharding while writing; folders that transformers has saved in several files are read.
 """
@@ -14,6 +15,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -33,17 +35,27 @@ CONFIG, WEIGHTS, INDEX, MODEL_FILE = (
     "modeling_aira.py",
 )
 TOKENIZER, TOKENIZER_CONFIG = "tokenizer.json", "tokenizer_config.json"
-_END_OF_TEXT = ("<|end_of_text|>", "<|endoftext|>")
-"""What tokenizers call the token behind a document."""
+SEPARATOR = "<|separator|>"
+"""What a separator is called that the tokenizer's own file does not know."""
 
 
-def write_folder(model: LargeLanguageModel, folder: Path, *, tokenizer: Path | None = None) -> None:
+def write_folder(
+    model: LargeLanguageModel,
+    folder: Path,
+    *,
+    tokenizer: Path | None = None,
+    separator: int | None = None,
+    length: int = SEQUENCE_TOKENS,
+) -> None:
     """Write a model where nothing is yet; config.json goes last, so that a folder with one is whole.
 
     Args:
         model: whose weights are written in their own type.
         folder: is made, with those above it.
         tokenizer: a file of the `tokenizers` library that goes with the model.
+        separator: the id that documents begin with; one that the file does not know is added to the copy, which then
+            puts it before each text.
+        length: positions of a sequence in training.
 
     Raises:
         FileExistsError: there is such a folder with something in it.
@@ -54,9 +66,9 @@ def write_folder(model: LargeLanguageModel, folder: Path, *, tokenizer: Path | N
     weights = dict(model.state_dict())
     write_tensors(folder / WEIGHTS, weights, {"format": "pt"})
     shutil.copyfile(Path(__file__).with_name(MODEL_FILE), folder / MODEL_FILE)
-    config = _config(model)
+    config = _config(model, separator, length)
     if tokenizer is not None:
-        config |= _write_tokenizer(tokenizer, folder)
+        _write_tokenizer(tokenizer, separator, length, folder)
     (folder / CONFIG).write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
 
 
@@ -87,7 +99,7 @@ def read_folder(folder: Path, *, device: torch.device | str = "cpu", backend: Ba
     return model.to(device)
 
 
-def _config(model: LargeLanguageModel) -> dict[str, object]:
+def _config(model: LargeLanguageModel, separator: int | None, length: int) -> dict[str, object]:
     sizes = model.sizes
     return {
         "architectures": ["AiraForCausalLM"],
@@ -101,25 +113,45 @@ def _config(model: LargeLanguageModel) -> dict[str, object]:
         "hidden_size": sizes.width,
         "num_hidden_layers": len(model.architecture),
         "num_attention_heads": sizes.query_heads,
-        "max_position_embeddings": SEQUENCE_TOKENS,
+        "max_position_embeddings": length,
         "tie_word_embeddings": True,
         "dtype": str(model.embed.weight.dtype).removeprefix("torch."),
-        "bos_token_id": None,
-        "eos_token_id": None,
+        "bos_token_id": separator,
+        "eos_token_id": separator,
         "pad_token_id": None,
     }  # fmt: skip
 
 
-def _write_tokenizer(tokenizer: Path, folder: Path) -> dict[str, object]:
-    """Copy a tokenizer; return what of it belongs into config.json."""
-    shutil.copyfile(tokenizer, folder / TOKENIZER)
-    added = json.loads(tokenizer.read_text(encoding="utf-8")).get("added_tokens", [])
-    ends = [each for each in added if each.get("content") in _END_OF_TEXT]
-    said: dict[str, object] = {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": SEQUENCE_TOKENS}
-    if ends:
-        said["eos_token"] = ends[0]["content"]
+def _write_tokenizer(tokenizer: Path, separator: int | None, length: int, folder: Path) -> None:
+    """Copy a tokenizer, and say what transformers needs to know of it."""
+    known = json.loads(tokenizer.read_text(encoding="utf-8"))
+    said: dict[str, object] = {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": length}
+    names = {index: name for name, index in known.get("model", {}).get("vocab", {}).items()}
+    names |= {each["id"]: each["content"] for each in known.get("added_tokens", [])}
+    if separator is None or separator in names:
+        shutil.copyfile(tokenizer, folder / TOKENIZER)
+    else:
+        text = json.dumps(_with_separator(known, separator), ensure_ascii=False) + "\n"
+        (folder / TOKENIZER).write_text(text, encoding="utf-8")
+    if separator is not None:
+        said["bos_token"] = said["eos_token"] = names.get(separator, SEPARATOR)
     (folder / TOKENIZER_CONFIG).write_text(json.dumps(said, indent=1) + "\n", encoding="utf-8")
-    return {"eos_token_id": ends[0]["id"]} if ends else {}
+
+
+def _with_separator(known: dict[str, Any], separator: int) -> dict[str, Any]:
+    """A tokenizer's file with one more special token, which comes before each text."""
+    flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
+    token = {"SpecialToken": {"id": SEPARATOR, "type_id": 0}}
+    first, second = ({"Sequence": {"id": each, "type_id": 0}} for each in "AB")
+    template = {
+        "type": "TemplateProcessing", "single": [token, first], "pair": [token, first, second],
+        "special_tokens": {SEPARATOR: {"id": SEPARATOR, "ids": [separator], "tokens": [SEPARATOR]}},
+    }  # fmt: skip
+    before = known.get("post_processor")
+    return known | {
+        "added_tokens": [*known.get("added_tokens", []), {"id": separator, "content": SEPARATOR, **flags}],
+        "post_processor": {"type": "Sequence", "processors": [before, template]} if before else template,
+    }
 
 
 def _weights(folder: Path) -> dict[str, Tensor]:

@@ -247,14 +247,17 @@ class AiraForCausalLM(PreTrainedModel, GenerationMixin):
         # Newer releases of transformers take this name for `cache`, which they call it.
         return CausalLMOutputWithPast(loss=loss, logits=logits, past_key_values=cache if caching else None)
 
-    def prepare_inputs_for_generation(self, input_ids: Tensor, **more: Any) -> dict[str, Any]:  # noqa: ANN401
-        """Leave out the tokens that the cache has seen."""
-        cache = more.get("cache") if more.get("cache") is not None else more.get("past_key_values")
+    def prepare_inputs_for_generation(self, input_ids: Tensor, **kwargs: Any) -> dict[str, Any]:  # noqa: ANN401
+        """Leave out the tokens that the cache has seen.
+
+        transformers 4 reads from the name `kwargs` that arguments of `forward`, such as a mask, are taken, too.
+        """
+        cache = kwargs.get("cache") if kwargs.get("cache") is not None else kwargs.get("past_key_values")
         return {
             "input_ids": input_ids if cache is None else input_ids[:, cache.filled :],
             "cache": cache,
-            "use_cache": more.get("use_cache"),
-            "attention_mask": more.get("attention_mask"),
+            "use_cache": kwargs.get("use_cache"),
+            "attention_mask": kwargs.get("attention_mask"),
             "logits_to_keep": 1,
         }
 

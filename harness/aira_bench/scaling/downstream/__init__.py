@@ -1,0 +1,1 @@
+"""Downstream tasks on trained models: which there are, what was found, and how it stands to what is published."""
