@@ -12,6 +12,7 @@ from aira_bench.view.architecture_charts import primitives_by_layer, strips
 from aira_bench.view.boards import BoardCurves, BoardEstimate, BoardSection, RankedRow
 from aira_bench.view.charts import LABEL_CHARS, Chart, labels, score_axis, shown_name
 from aira_bench.view.code_charts import code_length, features, growth, mechanisms
+from aira_bench.view.comparing import compare_runs
 from aira_bench.view.entries import CURVE_POINTS, CodeEntry, NodeEntry, RunDetail, RunEntry
 from aira_bench.view.index import RunIndex
 from aira_bench.view.page_source import PageSource
@@ -338,3 +339,18 @@ def test_what_leads_is_the_earliest_of_the_best(steps: list[tuple[bool, float]])
 
 def test_names_of_strangers_hold_no_tag_of_plotly() -> None:
     assert not {"<", ">", "&"} & set(shown_name("<a href='javascript:x'>&lt;b"))
+
+
+def test_curves_of_runs_that_do_not_compare_are_in_no_one_chart(run: tuple[RunEntry, RunDetail]) -> None:
+    entry, nodes = run[0], run[1].nodes
+    places = ("runs/a/index.html", "runs/b/index.html")
+    alike = compare_runs((entry, replace(entry, name="other", sound=False)), (nodes, nodes), places)
+    assert len(alike.charts) == 1
+    assert alike.apart == ()
+    said = {row.name: (row.left, row.right) for _, rows in alike.sections for row in rows}
+    assert said["record"] == ("holds", "does not hold")
+    for change, name in (({"task_title": "x"}, "task"), ({"profile": "x"}, "profile"), ({"synthetic": True}, "data"),
+                         ({"fitness": "claimed"}, "fitness"), ({"lower_is_better": True}, "metric")):  # fmt: skip
+        other = replace(entry, **change)
+        found = compare_runs((entry, other), (nodes, nodes), places)
+        assert (found.charts, found.apart) == ((), (name,))
