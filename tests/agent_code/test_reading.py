@@ -14,7 +14,7 @@ from aira_bench.agent_code import reading
 from aira_bench.agent_code.code_extraction import extract_code
 from aira_bench.agent_code.edits import parse_edits
 from aira_bench.agent_code.features import extract_features
-from aira_bench.agent_code.reading import NotRead, read_for_a_while, read_in_process
+from aira_bench.agent_code.reading import NotRead, read_for_a_while, read_in_process, read_once
 from aira_bench.agent_code.syntax import DEEPEST, LONGEST_CODE_BYTES, UnreadableCode, parse, parse_any
 from aira_bench.agents.searchers.architectures import written_architecture
 from aira_bench.agents.searchers.modules import read_genome
@@ -165,3 +165,16 @@ def test_analyze_says_how_many_scripts_it_could_not_read(
     assert os.getpid()  # this process is still here
     assert run_command_line(["analyze", "run", "--json"]) == 0
     json.loads(capsys.readouterr().out, parse_constant=lambda name: pytest.fail(name))
+
+
+def test_pages_have_a_text_read_once_even_one_that_takes_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    slow = json.dumps(["\n".join(map(str, range(9000))), "\n".join(str(each // 3) for each in range(9000))])
+    first = read_once("diff", slow, deadline_s=1.0), read_once("describe", "A = 1")
+    assert first[0] == NotRead("reading it takes longer than 1 s", by_itself=True)
+    monkeypatch.setattr(reading, "_PROCESS", "aira_bench.no_such_module")
+    assert (read_once("diff", slow, deadline_s=1.0), read_once("describe", "A = 1")) == first
+    failed = read_once("describe", "B = 1")
+    assert isinstance(failed, NotRead)
+    assert not failed.by_itself
+    monkeypatch.undo()
+    assert not isinstance(read_once("describe", "B = 1"), NotRead), "what was not the text's fault is tried again"

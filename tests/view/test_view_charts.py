@@ -8,25 +8,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aira_bench.keys import KeyFolder
+from aira_bench.view.architecture_charts import primitives_by_layer, strips
 from aira_bench.view.boards import BoardCurves, BoardEstimate, BoardSection, RankedRow
 from aira_bench.view.charts import LABEL_CHARS, Chart, labels, score_axis, shown_name
+from aira_bench.view.code_charts import code_length, features, growth, mechanisms
+from aira_bench.view.comparing import compare_runs
 from aira_bench.view.entries import CURVE_POINTS, CodeEntry, NodeEntry, RunDetail, RunEntry
 from aira_bench.view.index import RunIndex
+from aira_bench.view.page_source import PageSource
 from aira_bench.view.rendering import render
 from aira_bench.view.run_charts import best_so_far, best_tests, leading, search_tree
-from aira_bench.view.search_charts import (
-    claims,
-    code_length,
-    features,
-    growth,
-    mechanisms,
-    primitives_by_layer,
-    strips,
-    training,
-    trainings,
-)
-from aira_bench.view.site import Site
 from aira_bench.view.suite_charts import classes_over_time, section_charts, spend
+from aira_bench.view.training_charts import claims, training, trainings
 from aira_contract.training_series import TrainingPoint
 from generated_runs import manifest, write_run
 from shown_runs import Machine, module_run, shown_step, write_shown
@@ -291,7 +284,7 @@ def test_what_runs_took_is_drawn_in_a_unit_that_it_has_one_of(
 
 def test_an_axis_of_few_steps_has_no_halves(run: tuple[RunEntry, RunDetail]) -> None:
     nodes = [node(run[1], step=step) for step in range(1, 31)]
-    few, many = (best_so_far(run[0], some, no_link).layout["xaxis"] for some in (nodes[:20], nodes))
+    few, many = (search_tree(run[0], some, no_link).layout["xaxis"] for some in (nodes[:20], nodes))
     assert few["dtick"] == 1  # type: ignore[index]
     assert "dtick" not in many  # type: ignore[operator]
 
@@ -306,7 +299,7 @@ def test_trainings_of_which_nobody_counted_tokens_are_drawn(machine: Machine) ->
     assert len(charts[0].rows) == CURVE_POINTS
     assert charts[0].rows[0] == (0, 1, "judge", 1, 1.0, None, None)
     assert charts[0].rows[-1] == (0, 1, "judge", 50, 0.02, None, None)
-    page = Site(index, lambda: 0.0, follows=False).node_page(folder, 0, 1)
+    page = PageSource(index, lambda: 0.0, follows=False).node_page(folder, 0, 1)
     assert page is not None
     assert [(chart.name, len(chart.rows)) for chart in page.charts] == [("loss", 52)]
     assert render("node.html.j2", page=page, root="../../", follows=False, policy="", quote=str)
@@ -346,3 +339,18 @@ def test_what_leads_is_the_earliest_of_the_best(steps: list[tuple[bool, float]])
 
 def test_names_of_strangers_hold_no_tag_of_plotly() -> None:
     assert not {"<", ">", "&"} & set(shown_name("<a href='javascript:x'>&lt;b"))
+
+
+def test_curves_of_runs_that_do_not_compare_are_in_no_one_chart(run: tuple[RunEntry, RunDetail]) -> None:
+    entry, nodes = run[0], run[1].nodes
+    places = ("runs/a/index.html", "runs/b/index.html")
+    alike = compare_runs((entry, replace(entry, name="other", sound=False)), (nodes, nodes), places)
+    assert len(alike.charts) == 1
+    assert alike.apart == ()
+    said = {row.name: (row.left, row.right) for _, rows in alike.sections for row in rows}
+    assert said["record"] == ("holds", "does not hold")
+    for change, name in (({"task_title": "x"}, "task"), ({"profile": "x"}, "profile"), ({"synthetic": True}, "data"),
+                         ({"fitness": "claimed"}, "fitness"), ({"lower_is_better": True}, "metric")):  # fmt: skip
+        other = replace(entry, **change)
+        found = compare_runs((entry, other), (nodes, nodes), places)
+        assert (found.charts, found.apart) == ((), (name,))

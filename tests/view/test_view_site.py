@@ -2,7 +2,11 @@
 
 import http.client
 import re
+import signal
 import socket
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from html.parser import HTMLParser
@@ -15,6 +19,8 @@ from aira_bench.cli.main import run_command_line
 from aira_bench.errors import UsageError
 from aira_bench.keys import KeyFolder
 from aira_bench.view.index import RunIndex
+from aira_bench.view.page_source import PageSource
+from aira_bench.view.pages import slug
 from aira_bench.view.report import write_report
 from aira_bench.view.server import new_token, serving
 from aira_bench.view.site import Site
@@ -24,7 +30,7 @@ from shown_runs import MARKUP, Machine, all_kinds, compose_run, hostile_run
 
 def site_of(machine: Machine, *, follows: bool = False) -> Site:
     index = RunIndex(machine.runs, machine.home, KeyFolder(machine.home / "keys"))
-    return Site(index, lambda: 0.0, follows=follows)
+    return Site(PageSource(index, lambda: 0.0, follows=follows))
 
 
 class Tags(HTMLParser):
@@ -98,7 +104,7 @@ def test_what_is_not_shown_is_spelt_out(report: Path) -> None:
 def test_hostile_names_and_texts_stand_in_the_page_as_text(machine: Machine) -> None:
     folder = hostile_run(machine.runs, machine.key)
     site = site_of(machine)
-    (name,) = site.folders()
+    (name,) = site.source.folders()
     found = site.content(f"runs/{name}/index.html")
     assert found is not None
     shown = "".join(Tags(found.body.decode()).text)
@@ -135,7 +141,7 @@ def test_steps_without_a_page_are_not_linked(machine: Machine, tmp_path: Path) -
     folder = compose_run(machine.runs, machine.key, seeds=1, steps=3)
     write_report(site_of(machine), tmp_path / "out", all_steps=False)
     at = tmp_path / "out" / "runs" / folder.path.name
-    submitted = {f"{seed.seed}-{seed.submitted}.html" for seed in site_of(machine).index.summary(folder).seeds}
+    submitted = {f"{seed.seed}-{seed.submitted}.html" for seed in site_of(machine).source.index.summary(folder).seeds}
     assert {path.name for path in at.glob("*-*.html")} == submitted
     linked = {
         address
@@ -226,13 +232,13 @@ def test_the_server_listens_on_loopback_alone_and_ends(machine: Machine) -> None
 
 def test_the_board_comes_when_it_is_made(machine: Machine) -> None:
     all_kinds(machine.runs, machine.key)
-    page = site_of(machine).suite_page()
+    page = site_of(machine).source.suite_page()
     assert page.board.board is not None
     assert page.board.board.sections
     assert not page.board.is_old
     assert len(page.board.board.faults) == 2, "a damaged run, and one without a manifest"
     again = site_of(machine)
-    assert again.suite_page().board.board == page.board.board
+    assert again.source.suite_page().board.board == page.board.board
 
 
 def test_the_version_of_a_page_changes_with_its_run_alone(machine: Machine) -> None:
@@ -281,11 +287,11 @@ def test_a_report_sets_side_by_side_what_it_can(machine: Machine) -> None:
     out = machine.root / "out"
     site = site_of(machine)
     write_report(site, out, all_steps=True)
-    _, detail = site.index.detail(site.folders()["compose"])
+    _, detail = site.source.index.detail(site.source.folders()["compose"])
     of_parents = {
         f"{node.seed}-{parent}/compose/{node.seed}-{node.step}" for node in detail.nodes for parent in node.parents
     }
-    run, _ = site.index.detail(site.folders()["compose"])
+    run, _ = site.source.index.detail(site.source.folders()["compose"])
     best, other = sorted(run.winners, key=lambda each: each.seed != run.best_seed)
     submitted = f"{best.seed}-{best.step}/compose/{other.seed}-{other.step}"
     there = {path.relative_to(out / "compare" / "compose").with_suffix("").as_posix()
@@ -305,3 +311,21 @@ def test_a_report_sets_side_by_side_what_it_can(machine: Machine) -> None:
 def test_numbers_of_strangers_are_short_on_every_page(report: Path) -> None:
     for path, page in pages(report):
         assert not re.search(r"\d{60}", re.sub(r"<pre.*?</pre>|[0-9a-f]{64}", "", page, flags=re.DOTALL)), path
+
+
+def test_a_server_that_is_stopped_while_it_makes_a_page_says_nothing_of_it(machine: Machine) -> None:
+    folder = hostile_run(machine.runs, machine.key, machine.ring.seen)
+    server = subprocess.Popen(
+        [sys.executable, "-m", "aira_bench", "view", "--runs", str(machine.runs)],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert server.stdout is not None
+    parts = urlsplit(server.stdout.readline().strip())
+    with socket.create_connection((parts.hostname, parts.port)) as asking:
+        page = parts.path.replace("index.html", f"runs/{slug(folder.path.name)}/0-2.html")
+        asking.sendall(f"GET {page} HTTP/1.1\r\nHost: {parts.netloc}\r\n\r\n".encode())
+        time.sleep(0.5)
+        server.send_signal(signal.SIGINT)
+        _, said = server.communicate(timeout=120)
+    assert "Traceback" not in said, said
+    assert server.returncode == 0

@@ -8,6 +8,7 @@ Not covered: searchers that read back the solutions they wrote themselves. They 
 (`syntax`), in this process.
 """
 
+import hashlib
 import json
 import math
 import os
@@ -25,6 +26,8 @@ _WALL_TIMES = 30.0
 """Wall seconds for each of those: as many as containers get beside busy neighbours (decision 0027)."""
 _LOT = 100
 """Texts for one process, each of which has all of a text's time. The process takes 50 ms to begin with."""
+_KEPT = 32
+"""Texts whose answers are kept in memory, up to a few megabytes each."""
 _PROCESS = "aira_bench.agent_code.reader_process"
 _HANDED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "PYTHONPATH", "LD_LIBRARY_PATH")
 
@@ -34,6 +37,11 @@ class NotRead:
     """A text made to be hard to read, and what became of its reader."""
 
     why: str
+    by_itself: bool = False
+    """Whether the text itself is the reason: read again it takes as long. Else its process was ended by something."""
+
+
+_answers: dict[tuple[str, float, str], Mapping[str, Any] | NotRead] = {}
 
 
 def bare_environment() -> dict[str, str]:
@@ -46,6 +54,22 @@ def read_in_process(
 ) -> list[Mapping[str, Any] | NotRead]:
     """Return what an operation of `reader_process` makes of each text, in order."""
     return _read(operation, texts, deadline_s, math.inf)
+
+
+def read_once(operation: str, text: str, *, deadline_s: float = DEADLINE_S) -> Mapping[str, Any] | NotRead:
+    """Return what an operation makes of one text; of the last texts that were asked about without reading them again.
+
+    For pages, which are made again and again of the same texts, some of which were written to be slow.
+    """
+    key = operation, deadline_s, hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+    found = _answers.pop(key, None)
+    if found is None:
+        (found,) = read_in_process(operation, [text], deadline_s=deadline_s)
+    if not isinstance(found, NotRead) or found.by_itself:
+        _answers[key] = found
+        while len(_answers) > _KEPT:
+            _answers.pop(next(iter(_answers)), None)
+    return found
 
 
 def read_for_a_while(
@@ -62,27 +86,27 @@ def _read(operation: str, texts: Sequence[str], deadline_s: float, until_s: floa
         found, ended = _one_process(operation, rest, deadline_s, left_s)
         answers += found
         if len(found) < len(rest) and ended is not None:
-            answers.append(NotRead(ended))
+            answers.append(ended)
     return answers
 
 
 def _one_process(
     operation: str, texts: Sequence[str], deadline_s: float, left_s: float
-) -> tuple[list[Mapping[str, Any]], str | None]:
+) -> tuple[list[Mapping[str, Any]], NotRead | None]:
     """The answers of a process in order, and how it ended; None where it was ended since no more time is left."""
     request = json.dumps({"operation": operation, "texts": texts, "cpu_s": max(1, round(deadline_s))})
-    too_long = f"reading it takes longer than {deadline_s:g} s"
+    too_long = NotRead(f"reading it takes longer than {deadline_s:g} s", by_itself=True)
     hangs_s = _WALL_TIMES * deadline_s
-    ended: str | None
+    ended: NotRead | None
     try:
         done = subprocess.run(
             [sys.executable, "-P", "-m", _PROCESS], input=request.encode("ascii"), env=bare_environment(),
             capture_output=True, timeout=min(hangs_s, left_s), check=False,
         )  # fmt: skip
     except subprocess.TimeoutExpired as error:
-        written, ended = error.stdout or b"", too_long if hangs_s <= left_s else None
+        written, ended = error.stdout or b"", NotRead(too_long.why) if hangs_s <= left_s else None
     else:
-        other = f"the process that reads it ended with status {done.returncode}"
+        other = NotRead(f"the process that reads it ended with status {done.returncode}")
         written, ended = done.stdout, too_long if done.returncode == -signal.SIGXCPU else other
     whole = written[: written.rfind(b"\n") + 1]
     return [json.loads(line) for line in whole.splitlines()], ended

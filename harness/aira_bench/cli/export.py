@@ -66,5 +66,9 @@ def handle(args: argparse.Namespace) -> int:
     for path in written:
         say(path)
     kept = "hidden scores are among them" if args.with_hidden else "without hidden scores (--with-hidden adds them)"
-    say(f"{steps} steps of {len(runs)} runs, {kept}")
+    say(f"{_counted(steps, 'step')} of {_counted(len(runs), 'run')}, {kept}")
     return 0
+
+
+def _counted(number: int, name: str) -> str:
+    return f"{number} {name}{'' if number == 1 else 's'}"

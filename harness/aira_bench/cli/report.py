@@ -44,7 +44,7 @@ def handle(args: argparse.Namespace) -> int:
     site, first = open_site(args.runs, args.run, follows=False)
     named = first != "index.html"
     if named:
-        site.only = frozenset({site.run_at(first).path.name})
+        site.source.only = frozenset({site.run_at(first).path.name})
     written = write_report(site, args.out, all_steps=args.steps == "all" or (named and args.steps is None), first=first)
     say(f"{written.pages} pages, {written.files} files: {written.first}")
     return 0

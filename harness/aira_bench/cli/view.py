@@ -52,7 +52,7 @@ def handle(args: argparse.Namespace) -> int:
     from aira_bench.view.server import new_token, serving
 
     site, first = open_site(args.runs, args.runs_wanted, follows=True)
-    with serving(site, new_token(), args.port) as address:
+    with contextlib.closing(site), serving(site, new_token(), args.port) as address:
         say(f"{address}{first}", flush=True)
         tell("Ctrl-C ends it.")
         if args.open:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from aira_bench.agent_code.reading import NotRead, read_in_process
+from aira_bench.agent_code.reading import NotRead, read_once
 from aira_bench.files import Unacceptable
 from aira_bench.looking.step_files import StepFile, read_step_file
 from aira_bench.record.node import Node
@@ -89,7 +89,7 @@ def artifact_view(seed: SeedRemains, node: Node, file: StepFile | None) -> Artif
         text = read_step_file(seed, file).decode("utf-8", "replace")
     except Unacceptable as error:
         return ArtifactView(kind, file, unread=f"{error}")
-    (found,) = read_in_process("describe", [text], deadline_s=_READ_S)
+    found = read_once("describe", text, deadline_s=_READ_S)
     if isinstance(found, NotRead):
         return ArtifactView(kind, file, unread=found.why)
     constants = dict(list(found["constants"].items())[:MOST_CONSTANTS])

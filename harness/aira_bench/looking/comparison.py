@@ -7,7 +7,7 @@ so that comparing them takes hours. Not covered: what a difference did to the sc
 import json
 from dataclasses import dataclass
 
-from aira_bench.agent_code.reading import NotRead, read_in_process
+from aira_bench.agent_code.reading import NotRead, read_once
 from aira_bench.files import Unacceptable
 from aira_bench.looking.artifact import changed_layers, layers_of
 from aira_bench.looking.step_files import SOLUTION, StepFile, artifact_of, read_step_file, step_files
@@ -77,7 +77,7 @@ def compared_file(artifact: StepFile | None) -> str:
 
 def changed_lines(before: str, after: str) -> tuple[tuple[str, ...], str]:
     """Return a unified difference of two texts, and why there is none, which is empty where there is one."""
-    (found,) = read_in_process("diff", [json.dumps([before, after])], deadline_s=_DIFF_S)
+    found = read_once("diff", json.dumps([before, after]), deadline_s=_DIFF_S)
     return ((), found.why) if isinstance(found, NotRead) else (tuple(found["lines"]), "")
 
 

@@ -2,7 +2,7 @@
 
 Colours are of a palette that readers who see few of them can tell apart, and nothing is told by colour alone. Lines,
 text and ground take the page's own colours in the browser. Not covered: which charts there are (`run_charts`,
-`search_charts`, `suite_charts`), and escaping, which the page does.
+`architecture_charts`, `code_charts`, `training_charts`, `suite_charts`), and escaping, which the page does.
 """
 
 import csv
@@ -36,6 +36,11 @@ NAME_CHARS = 60
 LABEL_CHARS = 28
 """Of a name beside an axis or in a menu, which a phone has to have room for."""
 _HEIGHT = 380
+_ROW_PX, _BARE_PX, _LEAST_PX, _MOST_PX = 16, 120, 220, 2400
+MOST_LINES = 60
+"""Of a chart with a line a step; of more an even choice is drawn."""
+SHARES = [[0, "#f7fbff"], [0.5, "#6baed6"], [1, "#08306b"]]
+"""A scale from nothing to all."""
 _MOST_SHOWN = 1000
 _FEW_STEPS = 20
 """So many have a mark each on an axis."""
@@ -76,7 +81,7 @@ class Chart:
 
     @property
     def height(self) -> object:
-        """Pixels."""
+        """How high it is drawn, in pixels."""
         return self.layout.get("height", _HEIGHT)
 
     @property
@@ -107,6 +112,11 @@ def axis(title: str, **more: object) -> dict[str, object]:
 def step_axis(steps: Iterable[int]) -> dict[str, object]:
     """Return the axis of some steps of a search, without marks between two of them."""
     return axis("step", **({"dtick": 1} if max(steps, default=0) <= _FEW_STEPS else {}))
+
+
+def rows_height(rows: int) -> int:
+    """Return the height of a chart with so many rows, in pixels."""
+    return min(max(_BARE_PX + _ROW_PX * rows, _LEAST_PX), _MOST_PX)
 
 
 def score_axis(title: str, values: Iterable[float | None]) -> dict[str, object]:

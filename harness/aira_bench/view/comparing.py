@@ -56,6 +56,8 @@ class ComparePage:
     """A unified difference of their code."""
     undone: str = ""
     """Why their code was not compared."""
+    apart: tuple[str, ...] = ()
+    """In what two runs differ, so that the score of one says nothing of the other's; none where it does."""
 
     @property
     def layers(self) -> list[tuple[int, str, str]]:
@@ -91,10 +93,10 @@ def compare_steps(left: NodePage, right: NodePage, addresses: tuple[str, str]) -
         lines, undone = (), str(error)
     named = [f"--- {sides[0].title}", f"+++ {sides[1].title}", *lines[2:]] if lines else []
     shown = None if undone else highlighted("\n".join(named), "diff")
-    whose = ComparedRow("run", left.run.name, right.run.name)
-    agents = ComparedRow("agent", left.run.agent, right.run.agent)
-    sections = [("Whose", (whose, agents)), *_merged(left.sections, right.sections)]
-    return ComparePage(sides[0], sides[1], tuple(sections), (), shown, undone)
+    whose = _rows(*({"run": page.run.name, "agent": page.run.agent, **_scored_as(page.run)} for page in (left, right)))
+    sections = [("Whose", whose), *_merged(left.sections, right.sections)]
+    apart = _apart(left.run, right.run)
+    return ComparePage(sides[0], sides[1], tuple(sections), (), shown, undone, apart)
 
 
 def compare_runs(
@@ -110,8 +112,24 @@ def compare_runs(
     facts = [_facts(run, found) for run, found in zip(runs, nodes, strict=True)]
     sides = [Side(run.name, address) for run, address in zip(runs, addresses, strict=True)]
     sections = [(title, _rows(*(each[title] for each in facts))) for title in facts[0]]
-    chart = _curves(runs, nodes)
-    return ComparePage(sides[0], sides[1], tuple(sections), (chart,) if chart else ())
+    apart = _apart(*runs)
+    charts = () if apart else (_curves(runs, nodes),)
+    return ComparePage(sides[0], sides[1], tuple(sections), charts, apart=apart)
+
+
+def _scored_as(run: RunEntry) -> dict[str, str]:
+    """By what scores of a run compare with those of another."""
+    better = "lower" if run.lower_is_better else "higher"
+    return {
+        "record": "holds" if run.sound else "does not hold", "task": run.task_title, "profile": run.profile,
+        "data": "synthetic" if run.synthetic else "real", "fitness": run.fitness,
+        "metric": f"{run.metric}, {better} is better",
+    }  # fmt: skip
+
+
+def _apart(left: RunEntry, right: RunEntry) -> tuple[str, ...]:
+    one, other = _scored_as(left), _scored_as(right)
+    return tuple(name for name in one if name != "record" and one[name] != other[name])
 
 
 def _merged(left: Sequence[Section], right: Sequence[Section]) -> list[tuple[str, tuple[ComparedRow, ...]]]:
@@ -144,8 +162,7 @@ def _facts(run: RunEntry, nodes: Sequence[NodeEntry]) -> dict[str, dict[str, str
     best = next((each for each in run.winners if each.seed == run.best_seed), None)
     return {
         "Run": {
-            "agent": run.agent, "scaffold": run.scaffold, "task": run.task_title, "profile": run.profile,
-            "fitness": run.fitness, "metric": f"{run.metric}, {'lower' if run.lower_is_better else 'higher'} is better",
+            "agent": run.agent, "scaffold": run.scaffold, **_scored_as(run),
             "seeds": str(len(run.seeds)), "steps": str(len(nodes)),
             "valid steps": f"{valid} of {len(nodes)}",
         },
@@ -169,10 +186,8 @@ def _count(value: int | None) -> str:
     return "unknown" if value is None else f"{value:,}"
 
 
-def _curves(runs: tuple[RunEntry, RunEntry], nodes: tuple[Sequence[NodeEntry], Sequence[NodeEntry]]) -> Chart | None:
-    """The best search score so far of every seed of both; none where they are not scored alike."""
-    if (runs[0].metric, runs[0].lower_is_better) != (runs[1].metric, runs[1].lower_is_better):
-        return None
+def _curves(runs: tuple[RunEntry, RunEntry], nodes: tuple[Sequence[NodeEntry], Sequence[NodeEntry]]) -> Chart:
+    """The best search score so far of every seed of both."""
     traces: list[Mapping[str, object]] = []
     rows = []
     for place, (run, found) in enumerate(zip(runs, nodes, strict=True)):

@@ -7,7 +7,7 @@ steps in full (`aira_bench.looking.step_view`), and where entries are kept (`air
 import contextlib
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
@@ -98,9 +98,18 @@ class NodeEntry:
     """How its module grows with the length of its input."""
 
     @property
+    def label(self) -> str:
+        """What it is called beside an axis."""
+        return f"{self.seed}:{self.step}"
+
+    @property
     def layers(self) -> tuple[str, ...]:
         """Symbols of its layers; none of what is no architecture."""
         return layers_of(self.canonical)
+
+
+Link = Callable[[NodeEntry], str]
+"""The address of a step's page, from its run's; empty where there is none."""
 
 
 @dataclass(frozen=True)

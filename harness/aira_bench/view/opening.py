@@ -8,6 +8,7 @@ from aira_bench.keys import KeyFolder
 from aira_bench.paths import host_paths
 from aira_bench.record.folder import RunFolder, find_run, is_run, list_runs
 from aira_bench.view.index import RunIndex
+from aira_bench.view.page_source import PageSource
 from aira_bench.view.pages import slug
 from aira_bench.view.site import Site
 
@@ -27,7 +28,7 @@ def open_site(runs: Path | None, wanted: str | None, *, follows: bool) -> tuple[
     folder, run = _chosen(paths.runs, wanted)
     if run is None and not list_runs(folder):
         raise UsageError(f"No runs in {folder}.", hint="aira-bench run --help")
-    site = Site(RunIndex(folder, paths.home, KeyFolder(paths.keys)), time.time, follows=follows)
+    site = Site(PageSource(RunIndex(folder, paths.home, KeyFolder(paths.keys)), time.time, follows=follows))
     return site, "index.html" if run is None else f"runs/{slug(run.path.name)}/index.html"
 
 

@@ -10,9 +10,10 @@ from pathlib import Path
 from aira_bench.errors import UsageError
 from aira_bench.files import write_atomically
 from aira_bench.view.entries import NodeEntry, RunEntry
+from aira_bench.view.page_source import PageSource, Pairs, run_charts
 from aira_bench.view.pages import PairPage, Place, compare_file, run_folder, slug, step_file
 from aira_bench.view.rendering import STATIC
-from aira_bench.view.site import Pairs, Site, run_charts
+from aira_bench.view.site import Site
 
 _FEW_RUNS = 8
 """Of a task: each is set beside each other one."""
@@ -44,13 +45,13 @@ def write_report(site: Site, out: Path, *, all_steps: bool, first: str = "index.
     if out.is_dir() and any(out.iterdir()) and not (out / "static" / "charts.js").is_file():
         raise UsageError(f"{out} has files in it that are no report.", hint="--out another folder")
     if not all_steps:
-        site.has_step = _is_submitted
-    site.pairs = _pairs(site)
+        site.source.has_step = _is_submitted
+    site.source.pairs = _pairs(site.source)
     pages = files = 0
-    for chart in site.suite_page().all_charts:
+    for chart in site.source.suite_page().all_charts:
         write_atomically(out / chart.file, chart.csv.encode(), lasting=False)
         files += 1
-    for path in _paths(site):
+    for path in _paths(site.source):
         content = site.content(path)
         if content is not None:
             write_atomically(out / path, content.body, lasting=False)
@@ -59,17 +60,17 @@ def write_report(site: Site, out: Path, *, all_steps: bool, first: str = "index.
     return WrittenReport(out / first, pages, files)
 
 
-def _pairs(site: Site) -> Pairs:
+def _pairs(source: PageSource) -> Pairs:
     """What is set side by side: each step with what it was made of, what seeds submitted with the run's winner, and
     each run with the others of its task; of more than a few with the first.
     """
     files: set[str] = set()
     of_steps: dict[str, tuple[PairPage, ...]] = {}
     tasks: dict[str, list[RunEntry]] = {}
-    for folder in site.folders().values():
-        run, detail = site.index.detail(folder)
+    for folder in source.folders().values():
+        run, detail = source.index.detail(folder)
         tasks.setdefault(run.task, []).append(run)
-        at, there = slug(run.name), {(node.seed, node.step) for node in detail.nodes if site.has_step(run, node)}
+        at, there = slug(run.name), {(node.seed, node.step) for node in detail.nodes if source.has_step(run, node)}
         for node in detail.nodes:
             for parent in node.parents:
                 if {(node.seed, node.step), (node.seed, parent)} <= there:
@@ -102,24 +103,24 @@ def _is_submitted(run: RunEntry, node: NodeEntry) -> bool:
     return any((each.seed, each.step) == (node.seed, node.step) for each in run.winners)
 
 
-def _paths(site: Site) -> Iterator[str]:
+def _paths(source: PageSource) -> Iterator[str]:
     """Every path of a site but of the suite's charts, a run after the other."""
     yield "index.html"
     yield from (f"static/{path.name}" for path in sorted(STATIC.iterdir()))
     yield "static/plotly.min.js"
-    for folder in site.folders().values():
-        run, detail = site.index.detail(folder)
+    for folder in source.folders().values():
+        run, detail = source.index.detail(folder)
         at = run_folder(run)
         yield f"{at}index.html"
         yield from (f"{at}{chart.file}" for chart in run_charts(run, detail, lambda node: ""))
         for node in detail.nodes:
-            if site.has_step(run, node):
-                page = site.node_page(folder, node.seed, node.step)
+            if source.has_step(run, node):
+                page = source.node_page(folder, node.seed, node.step)
                 yield f"{at}{step_file(node.seed, node.step)}"
                 yield from (f"{at}{text.address}" for text in (page.texts if page else ()))
                 yield from (
                     f"{at}{step_file(node.seed, node.step, '.')}{each.file}" for each in (page.charts if page else ())
                 )
-    for file in sorted(site.pairs.files if site.pairs else ()):
+    for file in sorted(source.pairs.files if source.pairs else ()):
         yield file
         yield f"{file.removesuffix('.html')}.csv"

@@ -1,9 +1,9 @@
 """Charts of every run: the best so far, and the tree of its search.
 
-Not covered: charts of one kind of artifact (`aira_bench.view.search_charts`).
+Not covered: charts of one kind of artifact (`architecture_charts`, `code_charts`, `training_charts`).
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from aira_bench.view.charts import (
     CLASS_SHAPES,
@@ -18,10 +18,8 @@ from aira_bench.view.charts import (
     shown_name,
     step_axis,
 )
-from aira_bench.view.entries import NodeEntry, RunEntry
+from aira_bench.view.entries import Link, NodeEntry, RunEntry
 
-Link = Callable[[NodeEntry], str]
-"""The address of a step's page, from the run's; empty where there is none."""
 _TREE_STEP_PX = 26
 _TREE_PX = (240, 1600)
 _OTHER = "#999999"

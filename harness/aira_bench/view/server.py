@@ -9,6 +9,7 @@ Not covered: other users of this machine who may read the process's memory or th
 import asyncio
 import contextlib
 import hmac
+import logging
 import secrets
 import socket
 import threading
@@ -103,6 +104,7 @@ def serving(site: Site, token: str, port: int) -> Iterator[str]:
         try:
             yield f"http://{HOST}:{listening.getsockname()[1]}/{token}/"
         finally:
+            logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # a page that is not waited for is no error
             server.should_exit = server.force_exit = True
             thread.join(_BEGIN_S)
 

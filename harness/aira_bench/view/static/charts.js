@@ -27,7 +27,8 @@
   // On a phone a legend has a line for each entry, which would leave no room for what it is of; and letters in cells
   // would lie upon each other.
   function fit(figure) {
-    const entries = figure.data.filter((each) => /^(scatter|bar)$/.test(each.type) && each.showlegend !== false);
+    const entries = figure.data.filter((each) => /^(scatter|bar)$/.test(each.type) && each.showlegend !== false
+                                                 && each.visible !== false);
     figure.layout.height += LEGEND_LINE_PX * entries.length;
     for (const each of figure.data) delete each.texttemplate;
   }
