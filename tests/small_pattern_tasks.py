@@ -14,12 +14,7 @@ _FEWER = """from dataclasses import replace
 from aira_evaluator.compose.grown import tasks
 
 tasks.PATTERN_TASKS = {
-    name: replace(
-        task,
-        flop_budgets=task.flop_budgets and {"cpu": 2e10},
-        batch_windows={"cpu": 32 if task.flop_budgets else 640},
-    )
-    for name, task in tasks.PATTERN_TASKS.items()
+    name: replace(task, flop_budgets={"cpu": 2e10}) for name, task in tasks.PATTERN_TASKS.items()
 }
 """
 

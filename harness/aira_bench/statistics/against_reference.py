@@ -65,5 +65,6 @@ def mean_of(values: Sequence[float], level: float = LEVEL) -> IntervalEstimate:
 
 
 def _around(value: float, half: float | None, count: int) -> IntervalEstimate:
-    ends = (None, None) if half is None else (value - half, value + half)
-    return IntervalEstimate(value, *ends, count)
+    if half is None:
+        return IntervalEstimate(value, None, None, count)
+    return IntervalEstimate(value, value - half, value + half, count)
