@@ -5,6 +5,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -135,7 +136,7 @@ def test_an_evaluation_is_gone_on_with_where_all_is_equal(tmp_path: Path) -> Non
     (again,) = evaluated.stored(tmp_path, suite)
     assert again.model == MODEL
     assert evaluated.begun(suite, MODEL, [again]).scores == (first,)
-    changed: list[Mapping[str, object]] = [
+    changed: list[Mapping[str, Any]] = [
         {"weights_sha256": "0"}, {"versions": {"lm_eval": "0.5"}}, {"limit": 3}, {"dtype": "bfloat16"},
     ]  # fmt: skip
     for change in changed:

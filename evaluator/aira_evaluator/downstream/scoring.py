@@ -127,9 +127,8 @@ class TextScorer:
     def _score(self, hidden_TD: Tensor, continuation: Ids) -> ContinuationScore:
         total, greedy = 0.0, True
         targets_T = self._ids(continuation)
-        for piece_TD, expected_T in zip(
-            hidden_TD.split(PIECE_POSITIONS), targets_T.split(PIECE_POSITIONS), strict=True
-        ):
+        pieces = (torch.split(each, PIECE_POSITIONS) for each in (hidden_TD, targets_T))
+        for piece_TD, expected_T in zip(*pieces, strict=True):
             logits_TV = self._head(piece_TD)
             total -= float(functional.cross_entropy(logits_TV, expected_T, reduction="sum"))
             greedy = greedy and bool((logits_TV.argmax(-1) == expected_T).all())

@@ -8,6 +8,7 @@ Not covered: which tasks belong together, and means over them.
 
 import hashlib
 import json
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
@@ -159,7 +160,7 @@ def _squad_stderr(value: float, samples: list[tuple[Mapping[str, Any], Mapping[s
         parts.append(100 * max(float(compute_f1(gold, prediction["prediction_text"])) for gold in golds))
     if len(parts) < 2 or abs(sum(parts) / len(parts) - value) > 1e-6:
         return None
-    return stdev(parts) / len(parts) ** 0.5
+    return stdev(parts) / math.sqrt(len(parts))
 
 
 def _samples_sha256(samples: list[Mapping[str, Any]]) -> str:

@@ -110,7 +110,7 @@ def _require_new(out: Path) -> None:
 def _write_record(trained: TrainedFolder, step: int, out: Path) -> None:
     """The training's record as it was after the step, without a loss that is of another one."""
     newest = step == trained.record["steps_done"]
-    changed = {"steps_done": step, "finished": step == trained.steps}
+    changed: dict[str, object] = {"steps_done": step, "finished": step == trained.steps}
     if not newest:
         changed["validation_loss"] = None
     (out / RECORD).write_text(json.dumps(dict(trained.record) | changed, indent=2) + "\n", encoding="utf-8")
