@@ -96,6 +96,7 @@ def connect_host(
     *,
     containers: str | None = None,
     accepted_walls: Sequence[str] = (),
+    judge_on: str | None = None,
 ) -> Host:
     """A machine with eight GPUs and sixteen cores, whose containers are functions of this process."""
     played = played_host(Path(), machine())

@@ -215,7 +215,7 @@ def test_every_field_of_a_request_is_an_option_with_its_default() -> None:
         assert getattr(args, each.name) == expected, each.name
     options = set(vars(args)) - {"handle"} - {each.name for each in fields(aira_bench.RunRequest)}
     workers = {"engine", "workers", "worker_cores", "worker_gpus", "worker_memory_mib"}
-    places = {"ray_address", "slurm_partition", "slurm_args", "containers", "accepted_walls"}
+    places = {"ray_address", "slurm_partition", "slurm_args", "containers", "accepted_walls", "judge_on"}
     assert options == {"print_config", "runs", "runtime", "json", "dry_run", "yes", "track"} | workers | places, (
         "where, by whom, with what, how it is shown, if, and who is told"
     )

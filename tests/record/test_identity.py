@@ -42,6 +42,7 @@ BY_OTHER_MEANS = {
 """Fields of a plan whose value reaches boards by another field."""
 OTHER: dict[str, Any] = {
     "missing_walls": ("memory",),
+    "judges": {"by": "ssh", "nodes": 2, "hardware_class": "test processor"},
     "schema_version": 2, "run_id": "f" * 12, "created": "2027", "aira_bench": "9", "task_name": "T", "task_title": "t",
     "metric": "M", "lower_is_better": True, "anchors": {"worst": 0.0, "optimum": 1.0, "sota": {"published": 0.5}},
     "task_sha256": "f" * 64, "data": {"hidden": {"sha256": "f" * 64}}, "images": {"agent": "a", "evaluator": "e2"},

@@ -26,7 +26,7 @@ from aira_bench.remote_judging.messages import (
     packed,
     read_message,
 )
-from aira_bench.remote_judging.nodes import Connection, NodeLost, NodeUnlike
+from aira_bench.remote_judging.nodes import NodeConnection, NodeLost, NodeUnlike
 from aira_bench.remote_judging.remote_judge import AgreedJudges
 from aira_bench.runs.host import stand
 from aira_bench.runs.resolve import resolve
@@ -63,15 +63,15 @@ def opening(agreed: AgreedJudges, **changes: object) -> Opening:
     return agreed.opening.model_copy(update=known | changes)
 
 
-def connected(agreed: AgreedJudges, node: PlayedNode) -> Connection:
-    return Connection(judge_nodes(node).nodes[0], opening(agreed))
+def connected(agreed: AgreedJudges, node: PlayedNode) -> NodeConnection:
+    return NodeConnection(judge_nodes(node).nodes[0], opening(agreed))
 
 
 def asking(name: str = "a" * 64, canonical: str | None = None) -> Asking:
     return Asking(id=name, canonical=canonical, training=0, limit_s=60.0, owner="evaluation")
 
 
-def asked(connection: Connection, question: Asking, content: bytes = SUBMISSION) -> tuple[Judged | Failing, bytes]:
+def asked(connection: NodeConnection, question: Asking, content: bytes = SUBMISSION) -> tuple[Judged | Failing, bytes]:
     return connection.ask(question, content, hashlib.sha256(content).hexdigest())
 
 
@@ -114,7 +114,7 @@ def test_what_differs_is_refused_by_its_name_and_nothing_is_judged(
 ) -> None:
     known, before = opening(agreed), node.sandbox.calls
     with pytest.raises((NodeUnlike, NodeLost)) as caught:
-        Connection(judge_nodes(node).nodes[0], known.model_copy(update=change(known)))
+        NodeConnection(judge_nodes(node).nodes[0], known.model_copy(update=change(known)))
     assert f"{what} is " in str(caught.value) or "no message" in str(caught.value)
     assert node.sandbox.calls == before
 
@@ -126,7 +126,7 @@ def test_code_of_others_and_submissions_that_are_code_are_not_judged(agreed: Agr
         {"plan": plan.model_copy(update={"task": code.name}), "task_sha256": code.sha256},
     ):
         with pytest.raises(NodeLost, match="no such code may run on a judge node"):
-            Connection(judge_nodes(node).nodes[0], opening(agreed, **changes))
+            NodeConnection(judge_nodes(node).nodes[0], opening(agreed, **changes))
 
 
 def test_a_request_of_one_name_gets_one_verdict_whoever_asks_again(agreed: AgreedJudges, node: PlayedNode) -> None:

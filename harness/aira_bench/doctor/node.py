@@ -98,7 +98,7 @@ def report(asked: NodeRequest, paths: HostPaths, note: Callable[[str], None]) ->
 
 
 def examined(asked: NodeRequest, paths: HostPaths, note: Callable[[str], None]) -> NodeReport:
-    """Examine this machine."""
+    """Examine this machine as the doctor does, and return what it says of itself."""
     machine = this_machine(otherwise=engine_gpus)
     findings = [*examine(paths, asked.profile, asked.runtime, note, asked.containers, models=False), _leases()]
     return _facts(paths, asked, machine, tuple(findings))

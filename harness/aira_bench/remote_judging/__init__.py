@@ -1,1 +1,1 @@
-"""Judges on machines where no agent code runs: submissions go there, verdicts come back (docs/decisions/0067)."""
+"""Judges on machines where no agent code runs: submissions go there, verdicts come back (decision 0067). Internal."""

@@ -73,7 +73,7 @@ class JudgeNode:
 
 @dataclass(frozen=True)
 class JudgeNodes:
-    """What `--judge-on` names."""
+    """The machines that `--judge-on` names, and the way to them."""
 
     by: Literal["ssh", "ray"]
     nodes: tuple[JudgeNode, ...]
@@ -107,23 +107,24 @@ class JudgeNodes:
         Raises:
             PrerequisiteError: none answers, or one has something else than the run, or than another.
         """
-        found: dict[str, Opened] = {}
+        check, found = f"aira-bench cluster check --judge-on {self.text}", dict[str, Opened]()
         lost = []
         for node in self.nodes:
             note(f"{node.role}{node.address and f' is {node.address}'}: preparing and checking")
             try:
-                connection = Connection(node, opening, note)
+                connection = NodeConnection(node, opening, note)
             except NodeLost as error:
                 lost.append(str(error))
                 note(str(error))
                 continue
             except NodeUnlike as error:
-                raise PrerequisiteError(f"{error}.", hint=f"aira-bench cluster check {OPTION} {self.text}") from error
+                raise PrerequisiteError(f"{error}.", hint=check) from error
             connection.close()
             found[node.role] = connection.opened
         if not found:
             raise PrerequisiteError(
-                f"No judge node can be used: {'; '.join(lost)}.", hint=f"aira-bench cluster check {OPTION} {self.text}"
+                f"No judge node can be used: {'; '.join(lost)}.",
+                hint=f"aira-bench cluster check --judge-on {self.text}",
             )
         (first, its), *others = found.items()
         for role, other in others:
@@ -198,7 +199,7 @@ class _Talk:
                 raise self.lost(body.message if isinstance(body, Failing) else f"it answered with {body.kind!r}")
 
 
-class Connection(_Talk):
+class NodeConnection(_Talk):
     """A node that judges for a run."""
 
     def __init__(self, node: JudgeNode, opening: Opening, note: Note = lambda text: None) -> None:

@@ -20,7 +20,7 @@ from aira_bench.evaluation.submission_evaluator import EvaluationSetting
 from aira_bench.evaluation.verdict import Refused, Unexplained, Verdict
 from aira_bench.hidden_keys import HiddenKey
 from aira_bench.remote_judging.messages import Asking, BrokenMessage, Failing, Judged, Opened, Opening, decode_verdict
-from aira_bench.remote_judging.nodes import OPTION, Connection, JudgeNodes, NodeLost, NodeUnlike
+from aira_bench.remote_judging.nodes import OPTION, JudgeNodes, NodeConnection, NodeLost, NodeUnlike
 from aira_bench.sandbox.sandbox import EndedFromOutside, FilesTooLarge, Limits, Starved, StepLost
 from aira_bench.tasks.task import Task
 
@@ -83,10 +83,10 @@ class RemoteJudge:
 
     def __init__(self, nodes: JudgeNodes, opening: Opening) -> None:
         """Connect to none yet."""
-        self._nodes, self._opening = nodes.nodes, opening
+        self._nodes, self._text, self._opening = nodes.nodes, nodes.text, opening
         self._first = 0
         self._lock, self._is_closed = threading.Lock(), False
-        self._connection: Connection | None = None
+        self._connection: NodeConnection | None = None
 
     def evaluate(self, submission: Submission, *, deadline: Deadline, destination: Path) -> Verdict:
         """Have one submission scored (`SubmissionEvaluator.evaluate`); what the judge wrote stays on its node."""
@@ -139,17 +139,17 @@ class RemoteJudge:
                 lost.append(f"{connection.node.role}: {answer.message}")
             self._first = (self._first + 1) % len(self._nodes)
         raise JudgesAway(
-            f"No judge node can be used: {'; '.join(lost)}.", hint=f"aira-bench cluster check {OPTION} ..."
+            f"No judge node can be used: {'; '.join(lost)}.", hint=f"aira-bench cluster check --judge-on {self._text}"
         )
 
-    def _connected(self) -> Connection:
+    def _connected(self) -> NodeConnection:
         with self._lock:
             known = self._connection
             if self._is_closed:
                 raise SandboxError("The run is being stopped.")
         if known is not None:
             return known
-        made = Connection(self._nodes[self._first], self._opening)
+        made = NodeConnection(self._nodes[self._first], self._opening)
         with self._lock:
             self._connection = made
             if not self._is_closed:

@@ -36,7 +36,7 @@ _SHARE = 0.001
 
 
 class WireBroken(Exception):
-    """Nothing more comes from the node, in one line."""
+    """The program on a node is gone, or silent for too long; why, in one line."""
 
 
 class Wire(Protocol):
