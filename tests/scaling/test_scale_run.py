@@ -94,7 +94,8 @@ def test_a_dry_run_prints_what_would_be_started_and_writes_nothing(
     lines = [shlex.split(line) for line in capsys.readouterr().out.splitlines()]
     assert len(lines) == 4
     assert lines[2] == [
-        "py", "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "1", "-m",
+        "py", "-m", "torch.distributed.run", "--standalone", "--local-addr", "127.0.0.1",
+        "--nproc-per-node", "1", "-m",
         "aira_evaluator.pretrain.train", "--pattern", "2Mb-M-3A", "--scale", "toy", "--recipe", "toy", "--data",
         str(tmp_path), "--out", str(tmp_path / "out" / "2mb-m-3a-toy-toy-s0"), "--seed", "0", "--microbatch", "4",
         "--recompute", "none", "--device", "cpu",

@@ -133,7 +133,9 @@ def command(run: SeedTraining, data: Path, python: str, options: Sequence[str] =
     training, layout = planned.training, planned.layout
     compiled = [] if "cpu" in options else ["--compile"]  # as what plans know of throughput was measured
     return [
-        python, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(planned.settings.gpus),
+        # Without an address torchrun looks for one by the machine's name, and where none knows it waits without end.
+        python, "-m", "torch.distributed.run", "--standalone", "--local-addr", "127.0.0.1",
+        "--nproc-per-node", str(planned.settings.gpus),
         "-m", TRAINER,
         "--pattern", write_pattern(planned.model.pattern), "--scale", training.scale,
         "--recipe", str(_published_recipe(run)) if planned.steps.note else training.named,
