@@ -7,14 +7,14 @@ import pytest
 
 from aira_bench.images.ensure import ImageSet
 
-pytestmark = pytest.mark.docker
+pytestmark = [pytest.mark.docker, pytest.mark.timeout(600)]
 
 SCRIPT = """
 set -e
 python3 -m aira_evaluator.pretrain.toy_tokens /tmp/tokens --documents 400 --vocabulary 512 >&2
 train() { "$@" -m aira_evaluator.pretrain.train --pattern "Mb-M-A" --scale toy --recipe toy --data /tmp/tokens \
     --out /tmp/trained --device cpu --stop-after 3 >&2 || status=$?; echo $status; }
-train python3 -m torch.distributed.run --standalone --nproc-per-node 2
+train python3 -m torch.distributed.run --standalone --local-addr 127.0.0.1 --nproc-per-node 2
 train python3
 python3 -c "import json; print(json.dumps([json.loads(line) for line in open('/tmp/trained/events.jsonl')]))"
 cat /tmp/trained/pretrain.json

@@ -134,7 +134,9 @@ def command(run: SeedTraining, data: Path, python: str, options: Sequence[str] =
     compiled = [] if "cpu" in options else ["--compile"]  # as what plans know of throughput was measured
     gpus = planned.settings.gpus
     # One rank needs nobody to start the others, and hears SIGTERM itself.
-    ranks = [] if gpus == 1 else ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(gpus)]
+    # Without an address torchrun looks for one by the machine's name, and where none knows it waits without end.
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--local-addr", "127.0.0.1"]
+    ranks = [] if gpus == 1 else [*torchrun, "--nproc-per-node", str(gpus)]
     return [
         python, *ranks, "-m", TRAINER,
         "--pattern", write_pattern(planned.model.pattern), "--scale", training.scale,
