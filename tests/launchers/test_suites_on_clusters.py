@@ -161,28 +161,24 @@ def test_a_short_suite_outlives_a_node_of_ray(tmp_path: Path) -> None:
 
 
 def test_a_run_is_confirmed_by_tasks_of_ray(tmp_path: Path) -> None:
-    """By the real command line on a cluster of two nodes, one of which is lost midway: trainings as one process has."""
+    """By the real command line on a cluster of one node, without any key: the trainings that one process does."""
     pytest.importorskip("ray")
     site = Site(tmp_path)
-    run = site.host, resolve(request("run", seeds=(0, 1, 2), confirm=False), site.host.paths, site.host.world)
+    run = site.host, resolve(request("run", seeds=(0, 1), confirm=False), site.host.paths, site.host.world)
     folder = start(*run, lambda text: None, lambda progress: None)
-    with ray_site(nodes=2, cores=1) as cluster:
+    with ray_site(nodes=1, cores=1) as cluster:
         kept = {key: value for key, value in os.environ.items() if not key.startswith("AIRA_")}
         ours = {
             "AIRA_HOME": str(tmp_path / "home"), "AIRA_RUNS": str(tmp_path / "runs"), "AIRA_LEASE_S": "3",
-            "AIRA_LEASES": str(tmp_path / "cores"), "AIRA_PLAYED_TRAINING_S": "1", "PYTHONUNBUFFERED": "1",
+            "AIRA_LEASES": str(tmp_path / "cores"), "PYTHONUNBUFFERED": "1",
         }  # fmt: skip
-        words = ["confirm", "run", "--engine", "ray", "--ray-address", cluster.address, "--workers", "2"]
+        words = ["confirm", "run", "--engine", "ray", "--ray-address", cluster.address, "--workers", "1"]
         with (tmp_path / "log").open("wb") as log:
             command = subprocess.Popen(
                 [sys.executable, str(PROGRAM), *words], cwd=tmp_path, env=kept | ours, stdout=log, stderr=log
             )
-        files = [seed.confirmed for seed in (folder.seed(0), folder.seed(1), folder.seed(2))]
-        eventually(lambda: any(file.path.exists() for file in files) or command.poll() is not None, 120)
-        assert command.poll() is None, (tmp_path / "log").read_text()
-        cluster.kill_node()
         assert command.wait(120) == 0, (tmp_path / "log").read_text()
-    assert tree(site.record(folder)) == site.undisturbed(seeds=(0, 1, 2), confirm=True)
+    assert tree(site.record(folder)) == site.undisturbed(seeds=(0, 1), confirm=True)
 
 
 @whole

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from aira_bench.docker_engine import DockerEngine, EngineInfo, ImageDetails
+from aira_bench.docker_engine import DockerEngine, EngineInfo, EngineWords, ImageDetails
 from aira_bench.errors import EngineAway, PrerequisiteError, SandboxError
 from aira_bench.runs.host import walls_of
 from aira_bench.sandbox import probe
@@ -78,6 +78,8 @@ class PlayedCaretaker(Caretaker):
 
 class KnownImage:
     """An engine that knows one image, and nothing else."""
+
+    words = EngineWords()
 
     def inspect_image(self, tag: str) -> Any:  # noqa: ANN401 - stands in for an engine
 

@@ -23,8 +23,8 @@ LEAST_VERSION = (1, 1)
 BEGUN = b"aira-bench: begun\n"
 """A container prints it to standard error before its program, which may be an agent's: what stands before it is
 Apptainer's own."""
-CONTROLLERS = {"memory": "memory", "pids": "processes", "cpuset": "cores"}
-"""Those of control groups that limits need, and the walls made of them."""
+CONTROLLERS = frozenset({"memory", "pids", "cpuset"})
+"""Those of control groups that limits of memory, processes and cores need."""
 _BEGIN = f"printf '%s\\n' '{BEGUN.decode().strip()}' >&2; exec \"$@\""
 _LIMITED = """read -r stat <"/proc/$$/stat"; echo "$stat" >"$0"
 echo "$1" >/proc/self/oom_score_adj 2>/dev/null; shift
@@ -94,12 +94,12 @@ def version_of(said: str) -> tuple[int, int]:
 def caller_rights(cgroups: Path = Path("/sys/fs/cgroup")) -> CallerRights:
     """Look at what this user may ask for: control groups belong to root, or are handed on by systemd (v2 alone)."""
     if os.geteuid() == 0:
-        return CallerRights(root=True, controllers=frozenset(CONTROLLERS))
+        return CallerRights(root=True, controllers=CONTROLLERS)
     try:
         handed_on = (cgroups / _USER_GROUP.format(uid=os.geteuid())).read_text().split()
     except OSError:
         handed_on = []
-    return CallerRights(root=False, controllers=frozenset(handed_on) & set(CONTROLLERS))
+    return CallerRights(root=False, controllers=CONTROLLERS & set(handed_on))
 
 
 def command(body: Body, image: Path, place: ContainerFiles, rights: CallerRights) -> list[str]:

@@ -100,10 +100,13 @@ class OwnTrees:
             return self._images[key]
 
     def _tried(self, key: str, image: str, environment: Mapping[str, str]) -> ImageTrees:
+        engine = self._engine.words
+        if engine.program != "docker":  # whose first process, and kinds of volumes, they are made for
+            return ImageTrees((), {}, f"{engine.name} gives containers none; Docker does")
         try:
-            self._require_bare()  # first, as an engine that builds none cannot use what takes minutes to make
             machine = self._make(machine_key(self._engine), MACHINE, "machine", image, ())
             found = ImageTrees((*self._make(key, image, "image", image, ()), *machine), environment)
+            self._require_bare()
             self._try_out(found)
         except (SandboxError, PrerequisiteError) as error:
             if isinstance(error, Busy | EngineAway):  # nothing was found out: no machine is worse for being busy
