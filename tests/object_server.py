@@ -243,9 +243,8 @@ def moto_server() -> Iterator[dict[str, str]]:
     server.start()
     host, port = server.get_host_and_port()
     address = f"http://{host}:{port}"
-    reset = urllib.request.Request(
-        f"{address}/moto-api/reset", method="POST"
-    )  # servers of a process share what they hold
+    # Servers of one process share what they hold.
+    reset = urllib.request.Request(f"{address}/moto-api/reset", method="POST")
     try:
         urllib.request.urlopen(reset).close()
         client = botocore.session.get_session().create_client(

@@ -14,7 +14,7 @@ from shlex import join
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from aira_bench.copies.mirror import Mirror
+    from aira_bench.copies.mirror import RunsMirror
     from aira_bench.shared_store.objects import ObjectAddress
 
 READ = ("analyze", "export", "figures", "leaderboard", "report", "show", "status", "submit", "verify", "view")
@@ -61,7 +61,7 @@ def runs_on_objects(args: argparse.Namespace) -> Iterator[None]:
 
 def place_for_workers(args: argparse.Namespace, place: Path, runs: list[Path]) -> str:
     """Return what workers are told that they find runs at; runs of a mirror are put where they find them."""
-    mirror: Mirror | None = args.mirror
+    mirror: RunsMirror | None = args.mirror
     if mirror is None:
         return str(place.absolute())
     for run in runs:

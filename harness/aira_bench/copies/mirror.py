@@ -62,11 +62,11 @@ class _Through:
         self.here.remove(name)
 
 
-class Mirror:
+class RunsMirror:
     """The mirror of one address. Safe between threads and processes of this machine."""
 
     def __init__(self, store: ObjectStore, root: Path) -> None:
-        """Mirror what is at an address in a folder; nothing is looked at yet."""
+        """RunsMirror what is at an address in a folder; nothing is looked at yet."""
         self.root, self.address = root.resolve(), store.address
         self._store, self._lock = store, threading.Lock()
 
@@ -182,7 +182,7 @@ class Mirror:
 
 
 @contextlib.contextmanager
-def mirrored_runs(store: ObjectStore, home: Path) -> Iterator[Mirror]:
+def mirrored_runs(store: ObjectStore, home: Path) -> Iterator[RunsMirror]:
     """Have the mirror of an address up to date while the block runs.
 
     Args:
@@ -190,11 +190,11 @@ def mirrored_runs(store: ObjectStore, home: Path) -> Iterator[Mirror]:
         home: this machine's folder of aira-bench.
 
     Raises:
-        MachineError, PrerequisiteError, RunStateError: as of `Mirror.refresh`.
+        MachineError, PrerequisiteError, RunStateError: as of `RunsMirror.refresh`.
     """
     digest = hashlib.sha256(str(store.address).encode()).hexdigest()[:16]
     (home / "objects").mkdir(parents=True, exist_ok=True, mode=0o700)
-    mirror, over = Mirror(store, home / "objects" / f"mirror-{digest}"), threading.Event()
+    mirror, over = RunsMirror(store, home / "objects" / f"mirror-{digest}"), threading.Event()
     mirror.refresh()
 
     def follow() -> None:
