@@ -2,34 +2,33 @@
 
 import sys
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from aira_bench.leasing.lease import Lease
+from aira_bench.ledger import pool
 from aira_bench.ledger.account import Account
 from aira_bench.ledger.amount import NOTHING
 from aira_bench.ledger.pool import Pool
+from aira_bench.shared_store.succession import Succession
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "bench"))
-import cluster_simulation as cluster  # noqa: E402
+from simulated_cluster.cluster import Hardships  # noqa: E402
+from simulated_cluster.findings import is_wrong, simulate  # noqa: E402
+from simulated_cluster.gates import share  # noqa: E402
+
+HARSH = Hardships(dies=0.005, sleeps=0.3, kept_waiting=1)
+"""More sleeps and deaths than the long form has, since there are fewer workers; all stay, and watch those that sleep."""
 
 
-@pytest.fixture
-def harsh(monkeypatch: pytest.MonkeyPatch) -> None:
-    """More sleeps and deaths than the long form has, since there are fewer workers."""
-    monkeypatch.setattr(cluster, "SLEEPS", 0.3)
-    monkeypatch.setattr(cluster, "DIES", 0.005)
-    monkeypatch.setattr(cluster, "KEPT_WAITING", 1)  # all stay, and watch those that sleep
-
-
-@pytest.mark.usefixtures("harsh")
 def test_units_end_once_and_no_cent_is_over_the_cap() -> None:
     counts = Counter[str]()
     for seed in range(4):
-        found = cluster.simulate(seed, workers=16, units=20, usd_a_unit=0.3)
-        assert not cluster.is_wrong(found), found
+        found = simulate(seed, 16, 20, 0.3, HARSH)
+        assert not is_wrong(found), found
         assert found.ended_once == 20
         counts += found.counts
     assert counts["deaths"] > 5
@@ -40,25 +39,32 @@ def test_units_end_once_and_no_cent_is_over_the_cap() -> None:
 
 
 def test_the_same_seed_is_the_same_history() -> None:
-    assert cluster.simulate(7, 6, 8, 0.3) == cluster.simulate(7, 6, 8, 0.3)
+    assert simulate(7, 6, 8, 0.3) == simulate(7, 6, 8, 0.3)
 
 
-@pytest.mark.usefixtures("harsh")
-@pytest.mark.parametrize("broken", ["caps", "dead", "fences"])
+@pytest.mark.parametrize("broken", ["caps", "dead", "fences", "keys", "wins"])
 def test_a_ledger_or_a_lease_that_is_broken_is_found(broken: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if broken == "caps":
-        monkeypatch.setattr(Pool, "_refusal", lambda self, change, totals: None)
+        monkeypatch.setattr(Pool, "_refusal", lambda self, most, totals: None)
     if broken == "dead":
         recover = Account.recover
         monkeypatch.setattr(Account, "recover", lambda self, cost_of: recover(self, lambda call: NOTHING))
     if broken == "fences":
         monkeypatch.setattr(Lease, "check", lambda self: None)
-    assert any(cluster.is_wrong(cluster.simulate(seed, 16, 20, 0.3)) for seed in range(8))
+    if broken == "keys":  # of the pool's entries: each names itself alone, and readers pass over the others
+        written = pool._written
+        monkeypatch.setattr(pool, "_written", lambda c, o, before: written(c, o, replace(before, keys=())))
+    if broken == "wins":  # whoever asks for a number is told that it has won
+        claim = Succession.claim
+        monkeypatch.setattr(
+            Succession, "claim", lambda self, number, data: replace(claim(self, number, data), data=data)
+        )
+    assert any(is_wrong(simulate(seed, 16, 20, 0.3, HARSH)) for seed in range(8))
 
 
 @pytest.mark.parametrize("machines", [2, 8])
 def test_machines_share_a_providers_limit_without_a_word(machines: int) -> None:
-    found = cluster.share(1, machines, 8 * machines, hours=1.0)
+    found = share(1, machines, 8 * machines, hours=1.0)
     assert found.fairness > 0.95
     assert 0.6 < found.used <= 1.0
     assert found.refused < 0.05

@@ -1,0 +1,1 @@
+"""Workers in threads on a played clock, against the shipped leases and ledger (`bench/cluster_simulation.py`)."""
