@@ -100,28 +100,30 @@ def open_file(root: Path, name: str | PurePosixPath, *, owned: bool = False) -> 
         Unacceptable: a part is a link or no folder, or the file is not regular or cannot be opened.
         MachineError: the machine failed; nothing is known of the file.
     """
-    *folders, last = parts = PurePosixPath(name).parts
-    if ".." in parts or PurePosixPath(name).is_absolute():
+    said = str(name)  # thousands are opened for a board, so no path is made of it
+    *folders, last = parts = [part for part in said.split("/") if part not in ("", ".")]
+    if ".." in parts or said.startswith("/"):
         raise Unacceptable("its path leads out of its folder")
-    with contextlib.ExitStack() as stack:
+    opened: list[int] = []
+    try:
         try:
-            at = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            stack.callback(os.close, at)
+            opened.append(os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
             for part in folders:
-                at = os.open(part, _OPEN_FOLDER, dir_fd=at)
-                stack.callback(os.close, at)
-            descriptor = os.open(last, _OPEN_FILE, dir_fd=at)
-            stack.callback(os.close, descriptor)
-            found = os.fstat(descriptor)
+                opened.append(os.open(part, _OPEN_FOLDER, dir_fd=opened[-1]))
+            opened.append(os.open(last, _OPEN_FILE, dir_fd=opened[-1]))
+            found = os.fstat(opened[-1])
         except FileNotFoundError:
             raise
         except (OSError, ValueError) as error:
-            raise _refusal("it cannot be opened", error, Path(root, name)) from error
+            raise _refusal("it cannot be opened", error, root, said) from error
         if not stat.S_ISREG(found.st_mode):
             raise Unacceptable(f"it is {kind_of(found.st_mode)}, not a regular file")
         if owned and (found.st_uid != os.geteuid() or found.st_mode & 0o022):
             raise Unacceptable("another user owns it or may write to it")
-        yield descriptor
+        yield opened[-1]
+    finally:
+        for descriptor in reversed(opened):
+            os.close(descriptor)
 
 
 def read_file(root: Path, name: str | PurePosixPath, most_bytes: int, *, owned: bool = False) -> bytes:
@@ -133,7 +135,7 @@ def read_file(root: Path, name: str | PurePosixPath, most_bytes: int, *, owned: 
         MachineError: the machine failed, here and in every reader below.
     """
     with open_file(root, name, owned=owned) as descriptor:
-        return b"".join(_pieces(descriptor, most_bytes, Path(root, name)))
+        return b"".join(_pieces(descriptor, most_bytes, root, name))
 
 
 def read_recorded(root: Path, name: str | PurePosixPath, most_bytes: int, sha256: str) -> bytes:
@@ -175,12 +177,12 @@ def hash_file(root: Path, name: str | PurePosixPath, most_bytes: int) -> str:
     """SHA-256 of a file, in hexadecimal digits; refused like `read_file`."""
     digest = hashlib.sha256()
     with open_file(root, name) as descriptor:
-        for piece in _pieces(descriptor, most_bytes, Path(root, name)):
+        for piece in _pieces(descriptor, most_bytes, root, name):
             digest.update(piece)
     return digest.hexdigest()
 
 
-def _pieces(descriptor: int, most_bytes: int, path: Path) -> Iterator[bytes]:
+def _pieces(descriptor: int, most_bytes: int, root: Path, name: str | PurePosixPath) -> Iterator[bytes]:
     size = os.fstat(descriptor).st_size
     if size > most_bytes:
         raise Unacceptable(f"it has {size:,} bytes, at most {most_bytes:,} are read")
@@ -192,13 +194,15 @@ def _pieces(descriptor: int, most_bytes: int, path: Path) -> Iterator[bytes]:
                 raise Unacceptable(f"it has more than {most_bytes:,} bytes")
             yield piece
     except OSError as error:
-        raise _refusal("it cannot be read", error, path) from error
+        raise _refusal("it cannot be read", error, root, name) from error
 
 
-def _refusal(what: str, error: OSError | ValueError, path: Path) -> Unacceptable | MachineError:
+def _refusal(
+    what: str, error: OSError | ValueError, root: Path, name: str | PurePosixPath
+) -> Unacceptable | MachineError:
     """What a reader says: that the machine failed, or else what is wrong with the file."""
     if isinstance(error, OSError) and error.filename is None:
-        error.filename = str(path)
+        error.filename = str(root / name)
     return machine_failure(error) or Unacceptable(f"{what}: {reason(error)}")
 
 
@@ -231,31 +235,34 @@ def entries_below(root: Path, folder: PurePosixPath, most: int) -> Iterator[tupl
     Raises:
         Unacceptable: there are more than `most` entries, nested too deeply to be named, or a folder cannot be listed.
     """
-    for part in reversed((folder, *folder.parents[:-1])) if folder.parts else ():
+    at = str(root)
+    for count, part in enumerate(folder.parts, start=1):
+        at = f"{at}/{part}"
         try:
-            mode = (root / part).lstat().st_mode
+            mode = os.lstat(at).st_mode
         except FileNotFoundError:
             return
         except OSError as error:
-            raise _refusal(f"{part} cannot be looked at", error, root / part) from error
+            looked_at = PurePosixPath(*folder.parts[:count])
+            raise _refusal(f"{looked_at} cannot be looked at", error, root, looked_at) from error
         if not stat.S_ISDIR(mode):
-            yield str(part), mode
+            yield str(PurePosixPath(*folder.parts[:count])), mode
             return
-    seen, folders = 0, [folder]
+    seen, folders = 0, [f"{folder}/" if folder.parts else ""]
     try:
         while folders:
             here = folders.pop()
-            for entry in os.scandir(root / here):
+            for entry in os.scandir(f"{root}/{here}"):
                 seen += 1
                 if seen > most:
                     raise Unacceptable(f"it has more than {most:,} entries")
-                mode, name = entry.stat(follow_symlinks=False).st_mode, here / entry.name
+                mode, name = entry.stat(follow_symlinks=False).st_mode, f"{here}{entry.name}"
                 if stat.S_ISDIR(mode):
-                    folders.append(name)
+                    folders.append(f"{name}/")
                 else:
-                    yield str(name), mode
+                    yield name, mode
     except OSError as error:
-        raise _refusal("a folder cannot be listed", error, root / folder) from error
+        raise _refusal("a folder cannot be listed", error, root, folder) from error
 
 
 def parse_json(data: bytes | str) -> Any:  # noqa: ANN401

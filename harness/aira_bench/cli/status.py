@@ -96,7 +96,7 @@ def _follow(args: argparse.Namespace, runs: "Path") -> int:
 
 
 def _state(record: "RunRecord") -> str:
-    if record.folder.is_live:
+    if record.folder.is_locked if record.closed else record.folder.is_live:  # once closed, every lease is over
         return "running"
     return "finished" if all(seed.ended for seed in record.seeds) else "stopped"
 
