@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.testing import assert_array_equal
 from scipy import stats
 
 from aira_bench.statistics.arrays import IntervalEstimate, percentile_estimate
+from aira_bench.statistics.noise import NoiseFloor, least_difference
 from aira_bench.statistics.resampling import Aggregate, aggregate, stratified_estimate, two_levels
 
 VALUES = st.lists(st.floats(-10, 10, allow_nan=False), min_size=1, max_size=12)
@@ -26,6 +28,23 @@ def test_aggregates_by_hand() -> None:
 
 def test_strata_of_other_sizes_weigh_the_same_in_the_mean() -> None:
     assert aggregate([np.zeros(20), np.ones(10)], Aggregate.MEAN) == 0.5
+
+
+@pytest.mark.parametrize("runs", range(1, 30))
+def test_the_middle_half_is_that_of_scipy(runs: int) -> None:
+    values = np.random.default_rng(runs).normal(size=(20, runs))
+    assert_array_equal(aggregate([values], Aggregate.INTERQUARTILE_MEAN), stats.trim_mean(values, 0.25, axis=-1))
+
+
+@pytest.mark.parametrize("freedom", [1, 2, 7, 30])
+def test_quantiles_of_a_floor_are_those_of_scipy(freedom: int) -> None:
+    floor = NoiseFloor(0.3, freedom)
+    low, high = stats.chi2.interval(0.95, freedom)
+    assert floor.interval(0.95) == pytest.approx(
+        (0.3 * (freedom / high) ** 0.5, 0.3 * (freedom / low) ** 0.5), rel=1e-12
+    )
+    half = stats.t.ppf(0.975, freedom) * 0.3 * (1 / 3 + 1 / 4) ** 0.5
+    assert least_difference(floor, 3, 4, level=0.95) == pytest.approx(half, rel=1e-12)
 
 
 def test_an_empty_stratum_is_refused() -> None:

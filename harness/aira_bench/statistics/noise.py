@@ -1,5 +1,8 @@
 """The noise floor of a task: how far two trainings of one artifact lie apart, and what it forbids to order.
 
+Quantiles are those of `scipy.stats`, from the functions that it takes them of: boards need no more of it, and its
+import takes as long as reading hundreds of seeds.
+
 Not covered: measuring it (`aira-bench` trains; this computes), and noise of other sources, such as the questions asked.
 """
 
@@ -7,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from aira_bench.statistics.arrays import LEVEL, Floats
 
@@ -26,7 +29,7 @@ class NoiseFloor:
         Args:
             level: nominal coverage.
         """
-        low, high = stats.chi2.ppf([(1 + level) / 2, (1 - level) / 2], self.freedom)
+        low, high = 2 * special.gammaincinv(self.freedom / 2, [(1 + level) / 2, (1 - level) / 2])
         spread = self.deviation * np.sqrt(self.freedom)
         return float(spread / np.sqrt(low)), float(spread / np.sqrt(high))
 
@@ -65,4 +68,4 @@ def least_difference(floor: NoiseFloor, first: float, second: float, *, level: f
     """
     if first < 1 or second < 1:
         raise ValueError(f"a mean is taken over at least one training, not over {min(first, second)}")
-    return float(stats.t.ppf((1 + level) / 2, floor.freedom) * floor.deviation * np.sqrt(1 / first + 1 / second))
+    return float(special.stdtrit(floor.freedom, (1 + level) / 2) * floor.deviation * np.sqrt(1 / first + 1 / second))
