@@ -15,6 +15,7 @@ from aira_bench.record.folder import RunFolder
 from aira_bench.record.journal import AttemptBegan
 from aira_bench.runs.launch import start
 from aira_bench.runs.resolve import resolve
+from aira_bench.view.index import RunIndex
 from played_host import request
 from shared_runs import Site, entry, finished, tree
 
@@ -44,6 +45,8 @@ def test_two_workers_bring_each_seed_to_its_end_once(site: Site) -> None:
     assert [entry(folder, seed).state for seed in range(5)] == ["over"] * 5
     assert said.count(": over") == 5
     assert not folder.is_live
+    index = RunIndex(folder.path.parent, site.host.paths.home, site.host.keys)
+    assert index.known_summary(folder) is not None, "whoever ended the last seed wrote the index of the run's pages"
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])

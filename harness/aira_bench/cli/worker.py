@@ -64,6 +64,7 @@ def handle(args: argparse.Namespace) -> int:
     from aira_bench.runs.units import runs_below
     from aira_bench.runs.worker import Worker, WorkerWishes
     from aira_bench.terminal import tell
+    from aira_bench.view.index import keep_index
     from aira_bench.waiting import Stopped
 
     stopping = current()
@@ -73,7 +74,9 @@ def handle(args: argparse.Namespace) -> int:
     runs = below[0].path.parent if below else args.folder  # where a replay looks for the run that it repeats
     host = connect_host(runs, args.runtime, _say, containers=args.containers)
     wishes = WorkerWishes(args.slots, args.once, args.confirm, args.cores, args.gpus)
-    worker = Worker(host, args.folder, wishes, _say, _watch, terms)
+    worker = Worker(
+        host, args.folder, wishes, _say, _watch, terms, lambda run: keep_index(run, host.paths.home, host.keys)
+    )
     try:
         end = worker.work()
     except Stopped:

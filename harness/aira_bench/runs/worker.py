@@ -102,6 +102,7 @@ class Worker:
         note: Note,
         watch: Callable[[Unit, Progress], None] = lambda unit, progress: None,
         terms: Terms | None = None,
+        ended: Callable[[RunFolder], None] = lambda run: None,
     ) -> None:
         """Have nothing yet.
 
@@ -112,9 +113,11 @@ class Worker:
             note: told in a line what happens.
             watch: told how its units get on, from their threads.
             terms: under which a run that is named itself is shared, if it is not.
+            ended: told of a run whose last seed is over, by the worker that ended it, or by each that ended one of the
+                last at a time.
         """
         self._host, self._folder, self._wishes, self._note, self._watch = host, folder, wishes, note, watch
-        self._terms = terms or Terms()
+        self._terms, self._ended = terms or Terms(), ended
         self._lessee, self._choosing = Lessee(host.world), threading.Lock()
         self._stop, self._stopping = threading.Event(), threading.Lock()
         self._ends: list[Callable[[], None]] = []
@@ -222,6 +225,7 @@ class Worker:
             return
         if state == "over":
             self.end.over.append(unit)
+            self._tell_ended(RunFolder(unit.run))
         self._note(f"{unit.name}: {state}" + ("" if error is None else f": {error.message}"))
         if isinstance(error, _ALL_OVER):
             raise error
@@ -365,6 +369,13 @@ class Worker:
             if any(unit.run == run.path for unit in self.end.over) and not is_closed(folder) and not folder.is_locked:
                 keeper = self._host.keeper(read_resumable(folder, ring, trust_agent=False, only=()))
                 self._close(folder, keeper, run.seeds)
+                self._tell_ended(folder)
+
+    def _tell_ended(self, folder: RunFolder) -> None:
+        """Say that a run is over, confirmations included, if it is. Asked by each worker after its own unit is."""
+        with contextlib.suppress(RunStateError, MachineError):  # whoever looks at the run reads it then
+            if is_closed(folder) and all(entry.state == "over" for entry in folder.lease_entries().values()):
+                self._ended(folder)
 
     @contextlib.contextmanager
     def _stoppable(self, end: Callable[[], None]) -> Iterator[None]:

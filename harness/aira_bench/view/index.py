@@ -172,9 +172,14 @@ def index_kept(folder: RunFolder, home: Path, keys: KeyFolder) -> Iterator[None]
         yield
         patience_s = math.inf
     finally:
-        with contextlib.suppress(OSError, AiraError):
-            if is_run(folder.path):
-                RunIndex(folder.path.parent, home, keys).detail(folder, patience_s=patience_s)
+        keep_index(folder, home, keys, patience_s=patience_s)
+
+
+def keep_index(folder: RunFolder, home: Path, keys: KeyFolder, *, patience_s: float = math.inf) -> None:
+    """Bring the index of a run up to date, where that is possible. Of several that do it at a time the last counts."""
+    with contextlib.suppress(OSError, AiraError):
+        if is_run(folder.path):
+            RunIndex(folder.path.parent, home, keys).detail(folder, patience_s=patience_s)
 
 
 def fingerprint(folder: RunFolder) -> str:
