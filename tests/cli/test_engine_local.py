@@ -1,11 +1,13 @@
 """`--engine local`: the commands of one process, carried out by workers, with the same tree and the same ending."""
 
 import signal
+import time
 from pathlib import Path
 
 import pytest
 from test_stopping import Stage
 
+from aira_bench.cli.engine import _until_over
 from aira_bench.record.folder import RunFolder
 from shared_runs import Site, tree
 
@@ -106,3 +108,25 @@ def confirmed(folder: RunFolder) -> int:
     """How many trainings are recorded, by lines of files behind the first, which says whose they are."""
     files = folder.path.glob("seeds/*/hidden/confirmed.jsonl")
     return sum(len(path.read_bytes().splitlines()) - 1 for path in files)
+class Ending:
+    """A fleet whose workers end after a second."""
+
+    def __init__(self) -> None:
+        self.ends_s = time.monotonic() + 1.0
+
+    def alive(self) -> int:
+        return int(time.monotonic() < self.ends_s)
+
+    def stop(self, grace_s: float) -> None:
+        pass
+
+    def describe(self) -> str:
+        return "one worker"
+
+
+def test_whoever_waits_for_workers_hears_of_their_end_though_looking_takes_long(tmp_path: Path) -> None:
+    """Found by bench/launcher_overhead.py: after a look of a second the command slept for ten."""
+    folder = Site(tmp_path).shared()
+    began_s = time.monotonic()
+    _until_over(Ending(), [folder], lambda: time.sleep(0.7))
+    assert time.monotonic() - began_s < 4.0, "7 s and more before"

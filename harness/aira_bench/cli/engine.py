@@ -184,7 +184,10 @@ def _until_over(fleet: "Fleet", folders: "Sequence[RunFolder]", look: Callable[[
         if not fleet.alive() or not _left(folders):
             break
         look()
-        time.sleep(max(_LOOK_S, _SHARE * (time.monotonic() - began_s)))
+        next_s = time.monotonic() + _SHARE * (time.monotonic() - began_s)
+        time.sleep(_LOOK_S)
+        while time.monotonic() < next_s and fleet.alive():  # a look may be long ago when the last worker ends
+            time.sleep(_LOOK_S)
     ends_s = time.monotonic() + _LAST_S
     while fleet.alive() and time.monotonic() < ends_s:
         time.sleep(_LOOK_S / 10)
