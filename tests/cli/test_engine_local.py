@@ -108,6 +108,8 @@ def confirmed(folder: RunFolder) -> int:
     """How many trainings are recorded, by lines of files behind the first, which says whose they are."""
     files = folder.path.glob("seeds/*/hidden/confirmed.jsonl")
     return sum(len(path.read_bytes().splitlines()) - 1 for path in files)
+
+
 class Ending:
     """A fleet whose workers end after a second."""
 

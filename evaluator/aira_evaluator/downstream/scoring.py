@@ -127,9 +127,9 @@ class TextScorer:
     def _score(self, hidden_TD: Tensor, continuation: Ids) -> ContinuationScore:
         total, greedy = 0.0, True
         targets_T = self._ids(continuation)
-        pieces = (torch.split(each, PIECE_POSITIONS) for each in (hidden_TD, targets_T))
-        for piece_TD, expected_T in zip(*pieces, strict=True):
-            logits_TV = self._head(piece_TD)
+        for start in range(0, len(continuation), PIECE_POSITIONS):
+            piece = slice(start, start + PIECE_POSITIONS)
+            expected_T, logits_TV = targets_T[piece], self._head(hidden_TD[piece])
             total -= float(functional.cross_entropy(logits_TV, expected_T, reduction="sum"))
             greedy = greedy and bool((logits_TV.argmax(-1) == expected_T).all())
         return ContinuationScore(total, greedy)

@@ -160,7 +160,7 @@ def _squad_stderr(value: float, samples: list[tuple[Mapping[str, Any], Mapping[s
         parts.append(100 * max(float(compute_f1(gold, prediction["prediction_text"])) for gold in golds))
     if len(parts) < 2 or abs(sum(parts) / len(parts) - value) > 1e-6:
         return None
-    return stdev(parts) / math.sqrt(len(parts))
+    return float(stdev(parts)) / math.sqrt(len(parts))
 
 
 def _samples_sha256(samples: list[Mapping[str, Any]]) -> str:

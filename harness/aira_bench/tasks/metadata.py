@@ -8,7 +8,7 @@ Not covered: whether the scripts beside the file work; `aira_bench.tasks.prepara
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -345,8 +345,8 @@ class AiraBlock(_Schema):
 
     def noise_floor(self, profile: str, *, synthetic: bool) -> MeasuredNoise | None:
         """Return the noise floor of a profile on real data or on the generated stand-in; None: not measured."""
-        measured: Mapping[str, MeasuredNoise] = self.synthetic_noise if synthetic else self.noise
-        return measured.get(profile)
+        measured = self.synthetic_noise if synthetic else self.noise
+        return next((noise for name, noise in measured.items() if name == profile), None)
 
     @model_validator(mode="after")
     def _sources_are_distinct(self) -> "AiraBlock":
