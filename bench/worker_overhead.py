@@ -87,7 +87,7 @@ def looking(root: Path, seeds: int) -> None:
         for seed in range(RUN_SEEDS):
             won = lessee.take(folder.path, seed, Terms())
             assert isinstance(won, Won)
-            won.lease.end("over", fork=1)
+            won.lease.end("over", fork=1, alone=True)
     for command in (["status"], ["leaderboard"]):
         for _ in range(2):
             began_s, before = time.monotonic(), os.times()

@@ -108,7 +108,7 @@ class Worker:
             return
         try:
             self._may_sleep()
-            lease.end(state, fork=copy_number, advanced=advanced)  # type: ignore[arg-type]
+            lease.end(state, fork=copy_number, alone=True, advanced=advanced)  # type: ignore[arg-type]
         except (LeaseLost, MachineError):
             return
         if state == "over":

@@ -5,6 +5,7 @@ and copying, for longer than anybody waits. What a worker was told is safe must 
 """
 
 import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,7 +15,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from aira_bench.errors import ModelError, RunStateError, UsageError
+from aira_bench.errors import MachineError, ModelError, RunStateError, UsageError
 from aira_bench.leasing.lease import (
     MOST_HALTS,
     Denied,
@@ -31,6 +32,7 @@ from aira_bench.leasing.lease import (
     reopen_unit,
     wanted_terms,
 )
+from aira_bench.shared_store.heartbeat import Heartbeat
 from aira_bench.shared_store.in_memory import MemoryStore, Objects
 from aira_bench.world import SystemWorld
 from eventually import eventually
@@ -202,11 +204,21 @@ class Workers(RuleBasedStateMachine):
     @rule(number=WORKERS, halts=st.booleans())
     def give_back(self, number: int, halts: bool) -> None:
         player = self.players[number]
-        if player.won is None or player.fork is None or player.written is not None:
+        if player.won is None or player.written is not None:
             return
+        fork, alone = player.fork or player.won.lease.entry.fork, player.won.is_certain or player.fork is not None
         with contextlib.suppress(LeaseLost):
-            player.won.lease.end("released", fork=player.fork, failure=ModelError("no") if halts else None)
+            player.won.lease.end("released", fork=fork, alone=alone, failure=ModelError("no") if halts else None)
         self._lost(player)
+
+    @rule(number=WORKERS)
+    def take_at_a_storage_that_fails(self, number: int) -> None:
+        """What the storage took and did not answer: the unit is the worker's, and it has heard of an error."""
+        player = self.players[number]
+        if player.won is None:
+            with contextlib.suppress(MachineError), failing_beats():
+                answer = player.lessee.take(RUN, 0, TERMS)
+                assert isinstance(answer, Denied), "who wins keeps the lease at once"
 
     @invariant()
     def what_is_safe_is_seen_by_every_reader(self) -> None:
@@ -217,6 +229,18 @@ class Workers(RuleBasedStateMachine):
     def no_earlier_attempt_s_line_follows_a_later_one_s(self) -> None:
         seen = [self.unit.attempts[line] for line in self.unit.forks[self.unit.newest]]
         assert seen == sorted(seen)
+
+
+@contextlib.contextmanager
+def failing_beats() -> Iterator[None]:
+    """A storage that takes claims and fails when a heart is to beat."""
+
+    def fail(heart: Heartbeat) -> None:
+        raise MachineError("the storage is away")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Heartbeat, "beat", fail)
+        yield
 
 
 Workers.TestCase.settings = settings(max_examples=200, stateful_step_count=40, deadline=None)
@@ -245,7 +269,7 @@ def test_one_of_two_gets_a_unit_and_the_other_hears_whose_it_is(run: Path) -> No
     again = other.take(run, 0, Terms(1.0))
     assert isinstance(again, Denied)
     assert again.seen_alive
-    lease.end("over", fork=1)
+    lease.end("over", fork=1, alone=True)
     assert isinstance(over := other.take(run, 0, Terms(1.0)), Denied)
     assert over.state == "over"
     with pytest.raises(LeaseLost):
@@ -256,13 +280,13 @@ def test_a_unit_that_halts_again_and_again_is_left_until_its_user_says_so(run: P
     for halts in range(1, MOST_HALTS + 1):
         lease = take(run, Lessee(SystemWorld()))
         assert lease.entry.attempt == halts
-        lease.end("halted", fork=1, failure=ModelError("the provider is gone"))
+        lease.end("halted", fork=1, alone=True, failure=ModelError("the provider is gone"))
     denied = Lessee(SystemWorld()).take(run, 0, Terms(1.0))
     assert isinstance(denied, Denied)
     assert (denied.state, denied.entry.why, denied.entry.status) == ("halted", "the provider is gone", 7)
     reopen_unit(run, 0, SystemWorld())
     lease = take(run, Lessee(SystemWorld()))
-    lease.end("halted", fork=1, failure=ModelError("no"), advanced=True)
+    lease.end("halted", fork=1, alone=True, failure=ModelError("no"), advanced=True)
     assert (entry := last_entry(lease_store(run), 0)) is not None
     assert entry.halts == 1, "an attempt that finished a step is no attempt in vain"
 
@@ -278,7 +302,37 @@ def test_a_keeper_hears_that_its_unit_was_taken(run: Path) -> None:
         eventually(lambda: lost)
     assert lost == ["taken"]
     with pytest.raises(LeaseLost):
-        lease.end("released", fork=1)
+        lease.end("released", fork=1, alone=True)
+
+
+@pytest.mark.parametrize("how", ["given back", "never heard"])
+def test_a_unit_that_may_have_a_late_owner_stays_uncertain_until_it_is_copied(run: Path, how: str) -> None:
+    """Found by the simulation of 10,000 workers: one step of 24,000 was done twice."""
+    clock = Clock("other")
+    take(run, Lessee(SystemWorld(), owner="elsewhere/1"))  # and is paused
+    other = Lessee(clock, owner="elsewhere/2")
+    while isinstance(other.take(run, 0, Terms(1.0)), Denied):
+        clock.time_s += 0.3
+        if how == "never heard":
+            with contextlib.suppress(MachineError), failing_beats():
+                other.take(run, 0, Terms(1.0))
+    taken = last_entry(lease_store(run), 0)
+    assert taken is not None
+    assert (taken.owner, taken.alone) == ("elsewhere/2", False)
+    again = Lessee(SystemWorld())
+    if how == "given back":
+        lease = other.take(run, 0, Terms(1.0))
+        assert isinstance(lease, Won)
+        lease.lease.end("halted", fork=1, alone=lease.is_certain)
+    else:
+        again = other
+    answer = again.take(run, 0, Terms(1.0))
+    assert isinstance(answer, Won)
+    assert not answer.is_certain, "the first owner may wake up and write to the copy that everybody reads"
+    answer.lease.end("released", fork=2, alone=True)
+    answer = Lessee(SystemWorld()).take(run, 0, Terms(1.0))
+    assert isinstance(answer, Won)
+    assert answer.is_certain
 
 
 def test_terms_are_those_of_whoever_was_first(tmp_path: Path) -> None:

@@ -5,7 +5,8 @@ one gets it. What a number holds is a `LeaseEntry`: held, with the attempt's num
 halted, or over. One that is held is taken over where its process is known to be dead, which the same machine can tell,
 or where its heartbeat was silent for `Terms.dead_after_s` by the observer's own clock. Of the latter nobody knows: it
 may be paused, and go on. `Won.is_certain` says which it was, and whoever takes over an uncertain one works on a copy
-(`aira_bench.record.forks`), so that whatever a late owner writes lands where no reader looks.
+(`aira_bench.record.forks`), so that whatever a late owner writes lands where no reader looks. It stays uncertain until
+a copy was made, whoever has the unit then.
 
 Not covered: what a unit holds (`aira_bench.record`), and which to take (`aira_bench.runs.units`).
 """
@@ -72,6 +73,9 @@ class LeaseEntry:
     """What it halted for."""
     status: int = Field(default=0, ge=0, le=255)
     """The exit status that says the same."""
+    alone: bool = True
+    """Whether nobody but the attempt can write to copy `fork`. It is not while whoever was silent before may wake up,
+    until somebody has made a copy of its own; giving the unit back does not change that."""
 
 
 @checked_dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -206,12 +210,15 @@ class Lease:
         with self._lock:
             self._look()
 
-    def end(self, state: State, *, fork: int, failure: AiraError | None = None, advanced: bool = False) -> None:
+    def end(
+        self, state: State, *, fork: int, alone: bool, failure: AiraError | None = None, advanced: bool = False
+    ) -> None:
         """Give the unit back. Nothing is appended by this attempt from here on.
 
         Args:
             state: how it stands.
             fork: the newest copy of the unit.
+            alone: whether nobody else can write to that copy: it was won so, or this attempt has made it.
             failure: what it halted for.
             advanced: whether this attempt finished a step.
 
@@ -221,7 +228,7 @@ class Lease:
         """
         halts = (0 if advanced else self.entry.halts) + (state == "halted")
         entry = replace(
-            self.entry, state=state, fork=fork, halts=halts, at=self._world.now().isoformat(),
+            self.entry, state=state, fork=fork, alone=alone, halts=halts, at=self._world.now().isoformat(),
             why="" if failure is None else failure.message[:LINE_CHARS],
             status=0 if failure is None else failure.exit_code,
         )  # fmt: skip
@@ -273,10 +280,11 @@ class Lessee:
         denied, is_certain = (None, True) if entry is None else self._judged(run, store, seed, entry, terms)
         if denied is not None:
             return denied
+        is_certain = is_certain and (entry is None or entry.alone)
         mine = LeaseEntry(
             "held", 1 if entry is None else entry.attempt + 1, self.worker, self._owner,
             self._world.host_name()[:NAME_CHARS], self._world.now().isoformat(), 1 if entry is None else entry.fork,
-            0 if entry is None else entry.halts,
+            0 if entry is None else entry.halts, alone=is_certain,
         )  # fmt: skip
         data = _bytes(mine)
         claim = succession.claim(1 if last is None else last.number + 1, data)

@@ -199,7 +199,8 @@ class Worker:
                                 self._settle(unit, answer)
                             undecided = undecided or (answer.state == "held" and not answer.seen_alive)
                         elif RunFolder(unit.run).is_locked:
-                            answer.lease.end("released", fork=answer.lease.entry.fork)
+                            entry = answer.lease.entry
+                            answer.lease.end("released", fork=entry.fork, alone=answer.is_certain)
                             self._faults[unit.run] = RunStateError(
                                 f"Run {unit.run.name} is being worked on by another process.",
                                 hint=RunFolder(unit.run).command("status"),
@@ -221,7 +222,7 @@ class Worker:
 
     def _work(self, unit: Unit, taken: Won) -> None:
         """Work on a unit, and give it back."""
-        lease, attempt = taken.lease, _Attempt(unit)
+        lease, attempt = taken.lease, _Attempt(unit, taken.is_certain)
         try:
             with kept(lease, attempt.stop), self._stoppable(attempt.stop):
                 state, error = self._carried_out(attempt, taken)
@@ -229,7 +230,7 @@ class Worker:
                     assert error is not None, "it halted for it"
                     self.end.failed.append((unit.name, error))
                 attempt.leave()
-                lease.end(state, fork=attempt.fork, failure=error, advanced=attempt.advanced)
+                lease.end(state, fork=attempt.fork, alone=attempt.alone, failure=error, advanced=attempt.advanced)
         except LeaseLost:
             self.end.lost.append(unit)
             self._note(f"{unit.name}: another worker took it over while this one was silent")
@@ -268,7 +269,7 @@ class Worker:
             raise
         except BaseException:
             defect = AiraError("a defect of aira-bench, which its worker's output shows")
-            taken.lease.end("halted", fork=attempt.fork, failure=defect, advanced=attempt.advanced)
+            taken.lease.end("halted", fork=attempt.fork, alone=attempt.alone, failure=defect, advanced=attempt.advanced)
             raise
 
     def _placed(self, attempt: "_Attempt", taken: Won) -> RunFolder:
@@ -277,13 +278,14 @@ class Worker:
         run = RunFolder(unit.run)
         if self._copies is not None:  # nobody else writes to this one, and nothing of a late worker gets there
             attempt.copy = self._copies.taken(unit.run, unit.seed, taken.lease.entry.attempt)
+            attempt.alone = True
             return run
         attempt.fork = newest_fork(run, unit.seed, known)
         taken.lease.check()  # so nobody later has made it
         if not taken.is_certain:
             self._note(f"{unit.name}: whoever had it has been silent for too long; going on with a copy")
             try:
-                attempt.fork = fork_seed(run, unit.seed, attempt.fork, taken.lease.check)
+                attempt.fork, attempt.alone = fork_seed(run, unit.seed, attempt.fork, taken.lease.check), True
             except Unacceptable as error:
                 raise RunStateError(f"Run {unit.run.name}: seed {unit.seed}: {error}.") from error
         return RunFolder(unit.run, {unit.seed: fork_path(run, unit.seed, attempt.fork)})
@@ -451,9 +453,11 @@ class Worker:
 class _Attempt:
     """One attempt at a unit, and how to stop it."""
 
-    def __init__(self, unit: Unit) -> None:
+    def __init__(self, unit: Unit, alone: bool) -> None:
         self.unit = unit
         self.fork = 1
+        self.alone = alone
+        """Whether nobody else can write to that copy."""
         self.copy: FolderCopy | None = None
         """Of the unit, where it lies on object storage."""
         self.advanced = False
