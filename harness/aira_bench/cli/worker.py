@@ -84,8 +84,9 @@ def handle(args: argparse.Namespace) -> int:
     from aira_bench.leasing.lease import wanted_terms
     from aira_bench.paths import host_paths
     from aira_bench.runs.connect import connect_host
+    from aira_bench.runs.opened_runs import WorkerWishes
     from aira_bench.runs.units import runs_below
-    from aira_bench.runs.worker import Worker, WorkerWishes
+    from aira_bench.runs.worker import Worker
     from aira_bench.shared_store.objects import object_address
     from aira_bench.terminal import tell
     from aira_bench.view.index import keep_index

@@ -39,7 +39,7 @@ class EvaluationSetting:
     """Where judges that compile leave their programs to each other; None: nowhere."""
     evaluator: str | None = None
     """Which evaluator scores, as the user named it; None for the one that fits the task's artifact."""
-    elsewhere: "Elsewhere | None" = None
+    elsewhere: "JudgesElsewhere | None" = None
     """Judges on other machines, which have the hidden data; None where it is here."""
     _: KW_ONLY
     draw_secret: str = field(repr=False)
@@ -51,7 +51,7 @@ class EvaluationSetting:
         return {PROFILE_VARIABLE: self.profile, SEED_SET_VARIABLE: self.seed_set}
 
 
-class Elsewhere(Protocol):
+class JudgesElsewhere(Protocol):
     """Judges on other machines (`aira_bench.remote_judging`)."""
 
     @property

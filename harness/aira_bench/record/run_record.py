@@ -31,7 +31,7 @@ from aira_bench.record.journal import JournalContent
 from aira_bench.record.manifest import MOST_BYTES as MOST_MANIFEST_BYTES
 from aira_bench.record.manifest import Manifest, load_manifest
 from aira_bench.record.sealing import ChangesAccepted, RunEnded, RunOpened, decode_run
-from aira_bench.record.seed_record import Depth, Reading, SeedRecord, read_seed
+from aira_bench.record.seed_record import Depth, RunReading, SeedRecord, read_seed
 from aira_bench.record.seen_chains import RECORD, Witness
 
 
@@ -111,7 +111,7 @@ def _read(
         seals = {seal.seed: seal for seal in ended.seeds} if ended else {}
         if ended and sorted(seals) != sorted(manifest.plan.seeds):
             raise Unacceptable("the end record does not list the seeds of the plan")
-        reading = Reading(folder, manifest, digest, ring, depth, ring.trusts(chain.signer), journals)
+        reading = RunReading(folder, manifest, digest, ring, depth, ring.trusts(chain.signer), journals)
         wanted = [seed for seed in manifest.plan.seeds if only is None or seed in only]
         seeds = tuple(read_seed(reading, seed, seals.get(seed)) for seed in wanted)
     except Unacceptable as error:

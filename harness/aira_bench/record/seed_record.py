@@ -66,7 +66,7 @@ class SeedRecord:
 
 
 @dataclass
-class Reading:
+class RunReading:
     """A run that is being read, and how much of a stranger's was read so far."""
 
     folder: RunFolder
@@ -108,7 +108,7 @@ def _size(path: Path) -> int:
         return 0  # whoever opens it says why
 
 
-def read_seed(reading: Reading, seed: int, seal: SeedSeal | None) -> SeedRecord:
+def read_seed(reading: RunReading, seed: int, seal: SeedSeal | None) -> SeedRecord:
     """Read the files of a seed and check that they agree with each other and with the run's end record.
 
     Args:
@@ -254,7 +254,7 @@ def _require_rising(content: JournalContent) -> None:
             attempt = event.attempt
 
 
-def _check_files(reading: Reading, place: SeedFolder, content: JournalContent, ended: SeedEnded | None) -> None:
+def _check_files(reading: RunReading, place: SeedFolder, content: JournalContent, ended: SeedEnded | None) -> None:
     if reading.depth == "records":
         return
     for event in content.events:

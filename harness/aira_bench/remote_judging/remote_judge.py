@@ -52,7 +52,7 @@ def require_data(task: Task, evaluator: str | None) -> None:
 
 @dataclass(frozen=True)
 class AgreedJudges:
-    """Judge nodes that have what a run expects (`evaluation.submission_evaluator.Elsewhere`)."""
+    """Judge nodes that have what a run expects (`evaluation.submission_evaluator.JudgesElsewhere`)."""
 
     nodes: JudgeNodes
     opening: Opening

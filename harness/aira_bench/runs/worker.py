@@ -23,25 +23,23 @@ from aira_bench.copies.working import WorkingCopies
 from aira_bench.errors import AiraError, EngineAway, MachineError, RunStateError, UsageError
 from aira_bench.files import Unacceptable
 from aira_bench.hardware import usable_cores
-from aira_bench.hidden_keys import HiddenKey
 from aira_bench.leasing.lease import Denied, Lease, LeaseLost, Lessee, State, Terms, Won, kept
 from aira_bench.machine_failures import machine_failures
 from aira_bench.record.compiled_programs import CompiledPrograms
 from aira_bench.record.folder import RunFolder
 from aira_bench.record.forks import fork_path, fork_seed, newest_fork
 from aira_bench.record.journal import AttemptBegan
-from aira_bench.record.manifest import RunPlan
 from aira_bench.record.run_record import RunRecord
 from aira_bench.record.sealing import Keeper, is_closed
 from aira_bench.record.trust import read_confirmable, read_resumable
-from aira_bench.runs.changes import differences, require_accepted, require_same_ground
-from aira_bench.runs.confirm import ConfirmingUnit, confirm_at_end, confirm_unit, reopen_to_confirm
-from aira_bench.runs.devices import on_devices_of
-from aira_bench.runs.host import Ground, Host, Note, stand
+from aira_bench.runs.attempt import Attempt
+from aira_bench.runs.confirm import ConfirmingUnit, confirm_at_end, confirm_unit
+from aira_bench.runs.host import Host, Note
 from aira_bench.runs.in_flight import set_aside_unvouched_calls
 from aira_bench.runs.launch import searching, try_model
 from aira_bench.runs.loop import run_or_halt
-from aira_bench.runs.resolve import ResolvedTask, reopen, reopen_agent
+from aira_bench.runs.opened_runs import OpenedRuns, WorkerWishes
+from aira_bench.runs.resolve import reopen_agent
 from aira_bench.runs.session import Progress
 from aira_bench.runs.sharing import share
 from aira_bench.runs.telling import told_to_others
@@ -57,26 +55,6 @@ _ALL_OVER = (MachineError, EngineAway)
 """What no other unit would fare better with here."""
 
 
-@dataclass(frozen=True)
-class WorkerWishes:
-    """What a worker is asked for."""
-
-    slots: int | None = None
-    """Units at a time; None for one a GPU, or one a core where there is none."""
-    once: bool = False
-    """Whether each slot takes one unit, and no more."""
-    confirm: bool = True
-    """Whether it trains again what a seed submitted, where the run's plan has that."""
-    only_confirm: bool = False
-    """Whether it does nothing else, and that whatever the plan has; searches that are not over it leaves to others."""
-    hidden_key: HiddenKey | None = None
-    """What the hidden data of these trainings is derived from; None for what the search's is."""
-    cores: int | tuple[int, ...] | None = None
-    """How many it leases, or which; they are divided among its slots. None for what the plan of each run says."""
-    gpus: int | tuple[str, ...] | None = None
-    """The same of GPUs."""
-
-
 @dataclass
 class WorkerEnd:
     """What a worker came to."""
@@ -87,16 +65,6 @@ class WorkerEnd:
     """Units that halted, and runs that it cannot work on, with the reason."""
     lost: list[Unit] = field(default_factory=list)
     """Units that others took while it was silent."""
-
-
-@dataclass(frozen=True)
-class _Opened:
-    """A run as this worker works on it."""
-
-    host: Host
-    """With the devices of the run."""
-    found: ResolvedTask
-    ground: Ground
 
 
 class Worker:
@@ -133,9 +101,7 @@ class Worker:
         self._ends: list[Callable[[], None]] = []
         self._settled: set[Unit] = set()
         """Units that are over, left to others, or this worker's now."""
-        self._faults: dict[Path, RunStateError] = {}
-        self._opened: dict[Path, _Opened] = {}
-        self._opening = threading.Lock()
+        self._runs = OpenedRuns(host, wishes, note)
         self._tried: set[Path] = set()
         self.end = WorkerEnd()
 
@@ -169,7 +135,7 @@ class Worker:
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
         self._close_all()
-        for path, fault in self._faults.items():
+        for path, fault in self._runs.faults.items():
             self.end.failed.append((path.name, fault))
         return self.end
 
@@ -184,7 +150,7 @@ class Worker:
         while not self._stop.is_set():
             undecided, pause_s = False, 1.0
             with self._choosing:
-                for run in readable_runs(runs_below(self._folder), self._faults):
+                for run in readable_runs(runs_below(self._folder), self._runs.faults):
                     pause_s = min(pause_s, run.terms.dead_after_s / _LOOKS)
                     for unit in run.units:
                         if unit in self._settled or self._stop.is_set():
@@ -192,7 +158,7 @@ class Worker:
                         try:
                             answer = self._lessee.take(unit.run, unit.seed, run.terms)
                         except RunStateError as error:
-                            self._faults[unit.run] = error
+                            self._runs.faults[unit.run] = error
                             break
                         if isinstance(answer, Denied):
                             if answer.state != "held":
@@ -201,7 +167,7 @@ class Worker:
                         elif RunFolder(unit.run).is_locked:
                             entry = answer.lease.entry
                             answer.lease.end("released", fork=entry.fork, alone=answer.is_certain)
-                            self._faults[unit.run] = RunStateError(
+                            self._runs.faults[unit.run] = RunStateError(
                                 f"Run {unit.run.name} is being worked on by another process.",
                                 hint=RunFolder(unit.run).command("status"),
                             )
@@ -222,7 +188,7 @@ class Worker:
 
     def _work(self, unit: Unit, taken: Won) -> None:
         """Work on a unit, and give it back."""
-        lease, attempt = taken.lease, _Attempt(unit, taken.is_certain)
+        lease, attempt = taken.lease, Attempt(unit, taken)
         try:
             with kept(lease, attempt.stop), self._stoppable(attempt.stop):
                 state, error = self._carried_out(attempt, taken)
@@ -247,7 +213,7 @@ class Worker:
         if self._stop.is_set():
             raise Stopped
 
-    def _carried_out(self, attempt: "_Attempt", taken: Won) -> tuple[State, AiraError | None]:
+    def _carried_out(self, attempt: Attempt, taken: Won) -> tuple[State, AiraError | None]:
         """How a unit stands after this worker's attempt; what it failed with, if it did."""
         unit = attempt.unit
         try:
@@ -260,7 +226,7 @@ class Worker:
                 raise LeaseLost from None
             return "released", None
         except RunStateError as error:  # of this machine, or of the record: nothing that the search did
-            if unit.run not in self._faults:
+            if unit.run not in self._runs.faults:
                 self.end.failed.append((unit.name, error))
             return "released", error
         except AiraError as error:
@@ -272,7 +238,7 @@ class Worker:
             taken.lease.end("halted", fork=attempt.fork, alone=attempt.alone, failure=defect, advanced=attempt.advanced)
             raise
 
-    def _placed(self, attempt: "_Attempt", taken: Won) -> RunFolder:
+    def _placed(self, attempt: Attempt, taken: Won) -> RunFolder:
         """The run's folder with the unit's place in it, which nobody else writes to."""
         unit, known = attempt.unit, taken.lease.entry.fork
         run = RunFolder(unit.run)
@@ -290,10 +256,10 @@ class Worker:
                 raise RunStateError(f"Run {unit.run.name}: seed {unit.seed}: {error}.") from error
         return RunFolder(unit.run, {unit.seed: fork_path(run, unit.seed, attempt.fork)})
 
-    def _gone_on(self, attempt: "_Attempt", folder: RunFolder, lease: Lease) -> tuple[State, AiraError | None]:
+    def _gone_on(self, attempt: Attempt, folder: RunFolder, lease: Lease) -> tuple[State, AiraError | None]:
         unit = attempt.unit
         record = read_resumable(folder, self._host.keys.ring(), trust_agent=False, only=[unit.seed])
-        opened = self._open(record)
+        opened = self._runs.open(record)
         manifest, host = record.manifest, opened.host
         narrow = opened.found.plan.model_copy(update={"seeds": (unit.seed,)})
         run = reopen_agent(replace(opened.found, plan=narrow), host.paths, record)
@@ -333,7 +299,7 @@ class Worker:
             confirm_at_end(host, folder, run, opened.ground, self._note, tell, confirming)
         return "over", None
 
-    def _confirmed(self, attempt: "_Attempt", folder: RunFolder, lease: Lease) -> tuple[State, AiraError | None]:
+    def _confirmed(self, attempt: Attempt, folder: RunFolder, lease: Lease) -> tuple[State, AiraError | None]:
         """Train again what a seed submitted; no agent of its run is opened, so none need be had here."""
         seed = attempt.unit.seed
         record = read_confirmable(folder, self._host.keys.ring(), only=[seed])
@@ -341,7 +307,7 @@ class Worker:
             return "released", RunStateError(
                 f"Run {record.name}: seed {seed} is still to be searched.", hint=_again(attempt.unit)
             )
-        opened, keeper = self._open(record), self._keeper(record, lease, attempt.copy)
+        opened, keeper = self._runs.open(record), self._keeper(record, lease, attempt.copy)
         keeper.remember()
         unit = ConfirmingUnit(seed, keeper, f"{record.manifest.run_id}-{seed}", attempt.stoppable)
         with told_to_others(folder, (seed,), partial(self._watch, attempt.unit), opened.host.world) as tell:
@@ -355,46 +321,6 @@ class Worker:
         began = AttemptBegan(entry.attempt, entry.worker, entry.host, entry.at)
         guard = lease.check if copy is None else copy.push_chains
         return replace(self._host.keeper(record), guard=guard, attempt=began)
-
-    def _open(self, record: RunRecord) -> _Opened:
-        """A run with all that it stands on, checked once by this worker.
-
-        Raises:
-            RunStateError: something that the run depends on is another here.
-        """
-        path = record.folder.path
-        with self._opening:
-            if (fault := self._faults.get(path)) is not None:
-                raise fault
-            if (known := self._opened.get(path)) is not None:
-                return known
-            self._opened[path] = self._stood(record)
-            return self._opened[path]
-
-    def _stood(self, record: RunRecord) -> _Opened:
-        manifest = record.manifest
-        try:
-            plan = self._plan(manifest.plan)
-            host = on_devices_of(self._host, manifest.model_copy(update={"plan": plan}), self._note)
-            if self._wishes.only_confirm:
-                found = replace(reopen_to_confirm(record, host.paths, self._wishes.hidden_key), plan=plan)
-                return _Opened(host, found, stand(host, found, "evaluator", self._note, record))
-            require_same_ground(record, host.hardware)
-            require_accepted(record, differences(record))
-            found = replace(reopen(manifest.plan, host.paths), plan=plan)
-            return _Opened(host, found, stand(host, found, "agent", self._note, record))
-        except RunStateError as error:
-            self._faults[record.folder.path] = error
-            raise
-
-    def _plan(self, plan: RunPlan) -> RunPlan:
-        """A run's plan on the cores and GPUs that this worker may use."""
-        wishes, changes = self._wishes, dict[str, object]()
-        if wishes.cores is not None:
-            changes |= {"cores": wishes.cores, "concurrency": wishes.slots or 1}
-        if wishes.gpus is not None:
-            changes["gpus"] = wishes.gpus
-        return plan.model_copy(update=changes)
 
     def _close(self, folder: RunFolder, keeper: Keeper, seeds: tuple[int, ...], own: int | None = None) -> None:
         """Record that a run has ended, if this was its last seed; `own` has."""
@@ -411,7 +337,7 @@ class Worker:
     def _close_all(self) -> None:
         """The same for runs whose last two seeds ended at a time, each before the other could be seen."""
         ring = self._host.keys.ring()
-        for run in readable_runs(runs_below(self._folder), dict(self._faults)):
+        for run in readable_runs(runs_below(self._folder), dict(self._runs.faults)):
             folder = RunFolder(run.path)
             if self._copies is not None:
                 self._copies.pull_run(run.path)
@@ -448,58 +374,6 @@ class Worker:
             thread.start()
         for thread in threads:
             thread.join()
-
-
-class _Attempt:
-    """One attempt at a unit, and how to stop it."""
-
-    def __init__(self, unit: Unit, alone: bool) -> None:
-        self.unit = unit
-        self.fork = 1
-        self.alone = alone
-        """Whether nobody else can write to that copy."""
-        self.copy: FolderCopy | None = None
-        """Of the unit, where it lies on object storage."""
-        self.advanced = False
-        """Whether it has finished a step."""
-        self._lock, self._is_stopped = threading.Lock(), False
-        self._end: Callable[[], None] | None = None
-
-    def stop(self) -> None:
-        """Have it stop, whatever it is at."""
-        with self._lock:
-            self._is_stopped, end = True, self._end
-        if end is not None:
-            end()
-
-    def leave(self) -> None:
-        """Commit what is there beside finished steps, such as answers of models, for whoever goes on."""
-        with contextlib.suppress(MachineError):
-            if self.copy is not None:
-                self.copy.push()
-
-    def is_lost(self, lease: Lease) -> bool:
-        """Whether it stopped because another worker has the unit."""
-        try:
-            lease.check()
-        except LeaseLost:
-            return True
-        except MachineError:
-            pass
-        return False
-
-    @contextlib.contextmanager
-    def stoppable(self, end: Callable[[], None]) -> Iterator[None]:
-        """Have `end` called while the block runs, when it is to stop."""
-        with self._lock:
-            self._end, stopped = end, self._is_stopped
-        if stopped:
-            end()
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._end = None
 
 
 def _again(unit: Unit) -> str:

@@ -37,7 +37,7 @@ from aira_evaluator.pretrain.corpus.held_out import (
     saved_counts,
     training_documents,
 )
-from aira_evaluator.pretrain.corpus.shared_work import Piece, share
+from aira_evaluator.pretrain.corpus.shared_work import WorkPiece, share
 from aira_evaluator.pretrain.shards import Description, TokenFile
 from aira_evaluator.pretrain.token_writer import TokenWriter, write_manifest
 from aira_evaluator.split_manifest import MANIFEST, DataError
@@ -73,11 +73,11 @@ class Making:
         self._making.mkdir(parents=True, exist_ok=True)
         files = list(enumerate(self._request.files))
         for pieces in (
-            [Piece(self._place("documents", n), partial(self._count, n, file)) for n, file in files],
-            [Piece(self._making / "tokenizer.done", self._provide_tokenizer)],
-            [Piece(self._place("encoded", n), partial(self._encode, n, file)) for n, file in files],
-            [Piece(self._place("seen", n, "npy"), partial(self._compare, n)) for n, _ in files],
-            [Piece(self._folder / MANIFEST, self._finish)],
+            [WorkPiece(self._place("documents", n), partial(self._count, n, file)) for n, file in files],
+            [WorkPiece(self._making / "tokenizer.done", self._provide_tokenizer)],
+            [WorkPiece(self._place("encoded", n), partial(self._encode, n, file)) for n, file in files],
+            [WorkPiece(self._place("seen", n, "npy"), partial(self._compare, n)) for n, _ in files],
+            [WorkPiece(self._folder / MANIFEST, self._finish)],
         ):
             share(pieces, self._making, self._over)
         shutil.rmtree(self._making, ignore_errors=True)

@@ -17,7 +17,7 @@ _POLL_S = 0.1
 
 
 @dataclass(frozen=True)
-class Piece:
+class WorkPiece:
     """One piece of work."""
 
     result: Path
@@ -26,7 +26,7 @@ class Piece:
     """Does it, and writes the result last."""
 
 
-def share(pieces: Sequence[Piece], locks: Path, over: Callable[[], bool]) -> None:
+def share(pieces: Sequence[WorkPiece], locks: Path, over: Callable[[], bool]) -> None:
     """Return when all pieces are done, having done those that no other process did.
 
     Args:
