@@ -27,7 +27,7 @@ def brain(request: WireRequest) -> Reply:
     """Submits the pattern that the description of the task names."""
     if request.schema is not None:
         return Reply(json.dumps({"is_bug": False, "summary": "it ran", "metric": None}))
-    text = "\n".join(part for _, part in request.messages)
+    text = "\n".join((request.system, *(part for _, part in request.messages)))
     pattern = ANSWERS["compose-aggregate" if "searched.csv" in text else "compose-scale"]
     return Reply(f"```python\nopen('submission.csv', 'w').write('architecture\\n{pattern}\\n')\n```")
 
