@@ -179,7 +179,8 @@ def _device(args: argparse.Namespace) -> str:
     from aira_contract.model_sizes import TOY_SCALE
 
     chosen: str | None = args.device
-    return chosen or ("cpu" if args.scale == TOY_SCALE else "cuda")
+    device = "cpu" if args.scale == TOY_SCALE else "cuda"
+    return chosen or device
 
 
 def _train(args: argparse.Namespace, growing: "GrowthRequest", out: Path) -> None:
