@@ -12,7 +12,7 @@ import pytest
 import requests
 
 from aira_bench import files
-from aira_bench.docker_engine.failures import engine_call
+from aira_bench.docker_engine.failures import EngineWords, engine_call
 from aira_bench.errors import MachineError, SandboxError
 from aira_bench.files import Unacceptable
 from aira_bench.machine_failures import about, machine_failure, machine_failures
@@ -69,9 +69,9 @@ def test_a_folder_that_cannot_be_copied_for_want_of_disk_is_no_defect() -> None:
 
 
 def test_want_of_descriptors_is_no_failure_of_the_engine() -> None:
-    with pytest.raises(MachineError), engine_call("do it"):
+    with pytest.raises(MachineError), engine_call(EngineWords(), "do it"):
         raise requests.ConnectionError("no answer") from OSError(errno.EMFILE, "Too many open files")
-    with pytest.raises(SandboxError), engine_call("do it"):
+    with pytest.raises(SandboxError), engine_call(EngineWords(), "do it"):
         raise requests.ConnectionError("no answer") from ConnectionRefusedError(errno.ECONNREFUSED, "refused")
 
 
