@@ -108,7 +108,11 @@ def check_folder(out: Path, request: TokenRequest) -> None:
     try:
         found = TokenRequest.from_json(read_text(out / REQUEST, _MOST_BYTES)).identity
     except FileNotFoundError:
-        if out.exists() and any(out.iterdir()):
+        others = out.exists() and any(not each.name.startswith(".") for each in out.iterdir())
+        if (out / REQUEST).exists():  # another process began meanwhile
+            check_folder(out, request)
+            return
+        if others:
             raise UsageError(f"{out} holds something else than tokens in the making.", hint="--out DIR") from None
         return
     except (OSError, ValueError, RequestError) as error:
