@@ -202,7 +202,7 @@ MACHINES: dict[str, tuple[Machine, list[str]]] = {
          "ok: NVIDIA container toolkit: the engine has NVIDIA's runtime; by CDI the engine lists no GPU by its UUID",
          *(f"failed: CUDA in a container ({role}): loading libcuda.so.1 failed on GPU 0 ({FIRST}): libcuda.so.1: cannot open "
            "shared object file: No such file or directory -> outside of containers the driver lists it, so the toolkit is "
-           f"what to look at: {INSTALL}" for role in ("agent", "judge"))],
+           "what to look at: sudo apt-get install -y nvidia-container-toolkit, then aira-bench doctor" for role in ("agent", "judge"))],
     ),
     "a fabric that is not up": (
         Machine(cuda="cuInit 802"),
@@ -220,8 +220,8 @@ MACHINES: dict[str, tuple[Machine, list[str]]] = {
     "a small /dev/shm": (
         Machine(shm_mib=SHM_MIB + 1),
         [DRIVER, *FINE, LISTED,
-         *(f"failed: CUDA in a container ({role}): /dev/shm of {SHM_MIB} MiB, expected {SHM_MIB + 1} -> docker info; DataLoader "
-           "workers pass batches through /dev/shm" for role in ("agent", "judge"))],
+         *(f"failed: CUDA in a container ({role}): /dev/shm of {SHM_MIB} MiB, expected {SHM_MIB + 1} -> DataLoader "
+           "workers pass batches through /dev/shm: see how the engine is told its size" for role in ("agent", "judge"))],
     ),
     "memory that is handed on": (
         Machine(clears="none"),
@@ -304,7 +304,7 @@ MACHINES: dict[str, tuple[Machine, list[str]]] = {
         Machine(cuda="cuInit 304"),
         [DRIVER, *FINE, LISTED,
          *(f"failed: CUDA in a container ({role}): cuInit failed on GPU 0 ({FIRST}): CUDA_ERROR_OPERATING_SYSTEM (304) -> the kernel "
-           "refused a call: sudo dmesg | grep -iE 'audit|denied'; docker info (its security options)"
+           "refused a call: sudo dmesg | grep -iE 'audit|denied'; the engine's security options"
            for role in ("agent", "judge"))],
     ),
     "a driver that hangs in the container": (
