@@ -321,7 +321,7 @@ def test_of_a_stranger_only_so_much_is_read(
     """A thousand seeds whose journals are one file, or files of 4 GiB without content, would take hours."""
     stranger = MachineKey(b"\2" * 32)
     folder = write_run(tmp_path, manifest("gift", seeds=(0, 1), steps=2), invalid_share=0.0, key=stranger)
-    monkeypatch.setattr(f"aira_bench.record.run_record.{most}", 1)
+    monkeypatch.setattr(f"aira_bench.record.seed_record.{most}", 1)
     with pytest.raises(RunStateError, match=said):
         read_run(folder, KeyRing())
     assert read_run(folder, KeyRing(trusted=frozenset({stranger.public}))).closed
