@@ -17,7 +17,8 @@ ProtocolName = Literal["aira", "paper"]
 _PAPERS_SCAFFOLDS = ("greedy", "one-shot")
 _SEEDS = {"one-shot": 20}
 _OTHER_SEEDS = 10
-_LONG_TASKS = frozenset({"babistories-2p", "dclm-2p"})
+_LONG_TASKS = frozenset({"babistories-2p", "dclm-2p", "compose-aggregate", "compose-scale"})
+"""The last two are ours, on BabiStories."""
 _HOURS, _LONG_HOURS, _STEPS = 24.0, 60.0, 500
 
 
