@@ -37,6 +37,7 @@ TELLING = re.compile(
 )
 ALSO_NAMES_OF_OTHER_THINGS = {
     "prepare.py", "evaluate.py", "kernels.py", "model.py", "train.py",  # upstream's names, in prose and in examples
+    "tokenizer.json",  # what the library `tokenizers` and Hugging Face call it
     "training_record", "self_attention", "batch_size", "learning_rate", "weight_decay", "num_layers", "num_heads",
     "emb_dim", "qkv_dim", "mlp_dim", "seq_len", "train_steps", "warmup_steps", *genomes.MIXERS,
 }  # fmt: skip

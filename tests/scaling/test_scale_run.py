@@ -91,7 +91,7 @@ def test_engines_of_searches_begin_no_training(tmp_path: Path, capsys: pytest.Ca
 def test_a_folder_without_tokens_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "manifest.json").unlink()
     assert run_command_line(command(tmp_path, "--python", trainer(tmp_path))) == 2
-    assert "manifest.json cannot be read: No such file" in capsys.readouterr().err
+    assert "manifest.json is missing" in capsys.readouterr().err
 
 
 def test_a_folder_of_another_training_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

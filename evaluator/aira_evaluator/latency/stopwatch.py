@@ -94,5 +94,5 @@ def _cuda_s(call: Work, calls: int) -> float:
 
 
 def _summary(found: list[float], *, captured: bool) -> Times:
-    low, median, high = statistics.quantiles(found, n=4) if len(found) > 1 else [found[0]] * 3
+    low, median, high = statistics.quantiles(found, n=4, method="inclusive") if len(found) > 1 else [found[0]] * 3
     return Times(low, median, high, len(found), captured)

@@ -210,15 +210,12 @@ def _tokens(args: argparse.Namespace, out: Path, python: str) -> Path:
     import subprocess
 
     from aira_bench.errors import AiraError, UsageError
+    from aira_bench.scaling.corpus.made import made_tokens
     from aira_contract.model_sizes import TOY_SCALE
 
     given: Path | None = args.data
     if given is not None:
-        if not given.is_dir():
-            raise UsageError(
-                f"There is no folder of tokens at {given}.", hint="docs/pretraining.md says how one is made"
-            )
-        return given
+        return made_tokens(given).folder
     if args.scale != TOY_SCALE:
         raise UsageError(f"A training at {args.scale} needs tokens.", hint="--data DIR   (docs/pretraining.md)")
     made = out / "tokens"

@@ -102,7 +102,7 @@ class OwnTrees:
     def _tried(self, key: str, image: str, environment: Mapping[str, str]) -> ImageTrees:
         engine = self._engine.words
         if engine.program != "docker":  # whose first process, and kinds of volumes, they are made for
-            return ImageTrees((), {}, f"{engine.name} gives containers none; Docker does")
+            return ImageTrees((), {}, f"{engine.name} gives containers none")
         try:
             machine = self._make(machine_key(self._engine), MACHINE, "machine", image, ())
             found = ImageTrees((*self._make(key, image, "image", image, ()), *machine), environment)

@@ -104,6 +104,11 @@ def made_tokens(folder: Path) -> MadeTokens:
     Raises:
         UsageError: it is none.
     """
+    if not (folder / MANIFEST).exists():
+        raise UsageError(
+            f"There is no folder of tokens at {folder}: {MANIFEST} is missing.",
+            hint="aira-bench scale data --help   (makes folders of tokens)",
+        )
     return MadeTokens(
         folder,
         _read(folder / MANIFEST, _MANIFESTS),
