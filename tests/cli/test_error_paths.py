@@ -154,7 +154,11 @@ REFUSED: list[tuple[list[str], int, list[str]]] = [
     (["scale", "latency", "--length", "0"], USAGE, ["'0' is not a whole number above 0"]),
     (["scale", "latency", "--python", "/absent/python"], LACKING, ["/absent/python cannot be started"]),
     (["judge"], USAGE, ["required: action", "aira-bench judge --help"]),
-    (["cluster", "check"], USAGE, ["check takes --engine or --judge-on, and node --place", "aira-bench cluster --help"]),
+    (
+        ["cluster", "check"],
+        USAGE,
+        ["check takes --engine or --judge-on, and node --place", "aira-bench cluster --help"],
+    ),
     (["scale"], USAGE, ["required: COMMAND", "aira-bench scale --help"]),
     (["verify", "absent"], USAGE, ["No board at absent", "aira-bench leaderboard --out DIR"]),
     (["verify", "empty"], USAGE, ["No board at empty"]),
