@@ -4,16 +4,14 @@ No torch is imported before the scoring. Command line, report and exit statuses:
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 
-from aira_contract.architectures import Architecture, SubmissionError, canonical
+from aira_contract.architectures import Architecture, SubmissionError
 from aira_contract.files import ARCHITECTURE_FILE
-from aira_contract.reports import PUBLIC
 from aira_contract.training_arithmetic import toy_parameters
-from aira_contract.training_series import TrainingPoint, series_of
+from aira_contract.training_series import TrainingPoint
 from aira_evaluator.compose.grown.tasks import PATTERN_TASKS, PatternTask
-from aira_evaluator.compose.judge.text import read_splits
+from aira_evaluator.compose.judge.text import read_splits, result
 from aira_evaluator.compose.submission import read_submission
 from aira_evaluator.compose.text.profiles import METRIC
 from aira_evaluator.task_scripts.evaluating import EvaluateScript, EvaluationResult
@@ -74,12 +72,4 @@ def score(task: PatternTask, architecture: Architecture, data: Path) -> Evaluati
         "corpus": about.corpus, "source": about.source, "train_windows": about.windows, "steps": steps,
         "parameters": toy_parameters(architecture),
     }  # fmt: skip
-    return EvaluationResult(
-        losses["validation"].loss,
-        losses["test"].loss,
-        seed_set,
-        details={"data": described, **{split: asdict(loss) for split, loss in losses.items()}},
-        canonical=canonical(architecture),
-        public=losses[PUBLIC].loss if PUBLIC in losses else None,
-        series=series_of(curve),
-    )
+    return result(architecture, losses, described, curve, seed_set)

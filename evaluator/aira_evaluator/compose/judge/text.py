@@ -6,6 +6,7 @@ No torch is imported before the scoring. Command line, report and exit statuses:
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from aira_contract.architectures import Architecture, SubmissionError, canonical
 from aira_contract.files import ARCHITECTURE_FILE
@@ -18,6 +19,9 @@ from aira_evaluator.split_manifest import DataError
 from aira_evaluator.task_scripts.evaluating import EvaluateScript, EvaluationResult
 from aira_evaluator.task_scripts.hidden import hidden_folder, training_seed
 from aira_evaluator.task_scripts.settings import profile_in_force, seed_set_in_force
+
+if TYPE_CHECKING:
+    from aira_evaluator.compose.text.text_losses import TextLoss
 
 SCRIPT = EvaluateScript(
     "Train and score a submitted architecture.", METRIC, ARCHITECTURE_FILE, SubmissionError, kind="architecture"
@@ -103,11 +107,22 @@ def score(architecture: Architecture, data: Path) -> EvaluationResult:
         on_trained=curve.extend,
     )
     described = {"corpus": about.corpus, "source": about.source, "train_windows": about.windows}
+    return result(architecture, losses, described, curve, seed_set)
+
+
+def result(
+    architecture: Architecture,
+    losses: Mapping[str, "TextLoss"],
+    data: Mapping[str, object],
+    curve: Sequence[TrainingPoint],
+    seed_set: str,
+) -> EvaluationResult:
+    """Return what the judge reports of one training: the losses by split, what its data were, and its curve."""
     return EvaluationResult(
         losses["validation"].loss,
         losses["test"].loss,
         seed_set,
-        details={"data": described, **{split: asdict(loss) for split, loss in losses.items()}},
+        details={"data": data, **{split: asdict(loss) for split, loss in losses.items()}},
         canonical=canonical(architecture),
         public=losses[PUBLIC].loss if PUBLIC in losses else None,
         series=series_of(curve),
