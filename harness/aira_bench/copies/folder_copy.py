@@ -22,7 +22,6 @@ from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
 from secrets import token_hex
-from typing import TypeVar
 
 from aira_bench.copies.commit import (
     CHAIN,
@@ -44,7 +43,7 @@ from aira_bench.copies.commit import (
 from aira_bench.errors import MachineError
 from aira_bench.files import entries_below
 from aira_bench.leasing.lease import LeaseLost
-from aira_bench.shared_store.store import SharedStore
+from aira_bench.shared_store.store import SharedStore, Stubborn
 from aira_bench.shared_store.succession import Numbered, Succession
 from aira_bench.unfinished import TEMPORARY
 
@@ -53,9 +52,6 @@ CHAINS = ("journal.jsonl", "hidden/confirmed.jsonl")
 _MOST_ENTRIES = 1_000_000
 _AT_ONCE = 8
 """Requests, where many commits are read."""
-_PAUSES_S = (0.1, 0.5, 2.0, 5.0)
-"""Between tries while the storage fails."""
-Found = TypeVar("Found")
 
 
 class FolderCopy:
@@ -76,7 +72,7 @@ class FolderCopy:
             pause: waits so many seconds between tries.
         """
         self.path, self.number, self.attempt = path, number, 0
-        self._store, self._folder, self._skipped, self._pause = store, folder, skipped, pause
+        self._store, self._folder, self._skipped, self._stubborn = store, folder, skipped, Stubborn(pause)
         self._chain = Succession(store, folder)
         self._known: dict[str, FileState] = {}
         self._doubt: tuple[bytes, int, dict[str, FileState]] | None = None
@@ -182,13 +178,13 @@ class FolderCopy:
 
     def _packed_apart(self, group: list[Piece], *, chains: bool) -> Pack:
         data, name = pack_pieces(self.path, group), token_hex(16)
-        self._tried(lambda: self._store.create(f"packs/{name}", data))
+        self._stubborn(lambda: self._store.create(f"packs/{name}", data))
         return Pack(name, sha256(data).hexdigest(), chains)
 
     def _claimed(self, entry: bytes, attempt: int, files: dict[str, FileState]) -> bool:
         """Whether a commit is the next one. The copy is as it says already."""
         self._doubt = (entry, attempt, files)
-        held = self._tried(lambda: self._chain.claim(self.number + 1, entry)).data
+        held = self._stubborn(lambda: self._chain.claim(self.number + 1, entry)).data
         self._doubt = None
         if held != entry:
             return False
@@ -201,7 +197,7 @@ class FolderCopy:
 
     def _new(self) -> Iterator[Numbered]:
         """Commits after the last one that was applied; many are asked for at a time."""
-        listed = [int(name) for name in self._tried(lambda: self._store.names(self._folder)) if name.isdecimal()]
+        listed = [int(name) for name in self._stubborn(lambda: self._store.names(self._folder)) if name.isdecimal()]
         waiting = sorted(number for number in listed if number > self.number)
         with ThreadPoolExecutor(_AT_ONCE) as pool:
             for number, data in zip(waiting, pool.map(self._read, waiting), strict=True):
@@ -212,7 +208,7 @@ class FolderCopy:
             yield Numbered(self.number + 1, data)
 
     def _read(self, number: int) -> bytes | None:
-        return self._tried(lambda: self._chain.read(number))
+        return self._stubborn(lambda: self._chain.read(number))
 
     def _applied(self, found: Numbered, *, chains_only: bool) -> list[str]:
         """Write what a commit has, and return the names of its files."""
@@ -221,7 +217,7 @@ class FolderCopy:
         self.path.mkdir(parents=True, exist_ok=True)
         touched: list[str] = []
         for pack in (each for each in commit.packs if each.chains or not chains_only):
-            data = self._tried(lambda pack=pack: self._store.get(f"packs/{pack.name}"))  # type: ignore[misc]
+            data = self._stubborn(lambda pack=pack: self._store.get(f"packs/{pack.name}"))  # type: ignore[misc]
             if data is None or sha256(data).hexdigest() != pack.sha256:
                 raise MachineError(f"The machine failed: packs/{pack.name} of {name} cannot be seen.")
             touched += unpack_pieces(data, self.path, f"packs/{pack.name}")
@@ -251,14 +247,6 @@ class FolderCopy:
         if not name.endswith(CHAIN):
             return state
         return replace(state, sha256=sha256_of_start(self.path, name, state.size))
-
-    def _tried(self, ask: Callable[[], Found]) -> Found:
-        for pause_s in _PAUSES_S:
-            try:
-                return ask()
-            except MachineError:
-                self._pause(pause_s)
-        return ask()
 
 
 def _bytes(pieces: list[Piece]) -> int:

@@ -17,20 +17,17 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
-from aira_bench.errors import BudgetExceeded, MachineError, RunStateError
+from aira_bench.errors import BudgetExceeded, RunStateError
 from aira_bench.files import parse_json
 from aira_bench.ledger.amount import NOTHING, Amount, Caps
 from aira_bench.ledger.pool import SCHEMA, Outcome, Pool, PoolChange
-from aira_bench.shared_store.store import SharedStore
+from aira_bench.shared_store.store import SharedStore, Stubborn
 from aira_bench.shared_store.succession import Succession
 
-_PAUSES_S = (0.1, 0.5, 2.0, 5.0)
-"""Between tries while the storage fails, so that a call that was paid for is recorded all the same."""
 _AT_ONCE = 50
 """Entries of the pool that are read between two entries of an account."""
-Found = TypeVar("Found")
 
 
 class AccountTaken(RunStateError):
@@ -93,7 +90,7 @@ class Account:
         self._caps = caps
         self._state = state
         self._number = number
-        self._pause = pause
+        self._stubborn = Stubborn(pause)
         self._lock = threading.Lock()
         self._doubt: AccountState | None = None
         """An entry that the storage did not answer for: it is the next one, or will be."""
@@ -122,7 +119,7 @@ class Account:
                 raise _exceeded(most, self._state.settled, self._caps, self.unit)
             if not self._caps.hold(self._state.committed + most):
                 return None
-            since, refused = self._tried(partial(self._pool.look, most))
+            since, refused = self._stubborn(partial(self._pool.look, most))
             # What does not fit is not asked for: whoever takes over would look for it in all of the pool.
             outcome, key = (refused, "") if refused else self._ask("grant", call, most, NOTHING, self._state, since)
             self._state = replace(self._state, asked=None)
@@ -177,7 +174,7 @@ class Account:
             return
         rest = {call: held for call, held in self._state.under_way.items() if call != key}
         state = replace(self._state, settled=self._state.settled + cost, under_way=rest)
-        self._ask("settle", key, most, cost, state, self._tried(self._pool.position))
+        self._ask("settle", key, most, cost, state, self._stubborn(self._pool.position))
         self._state = replace(self._state, asked=None)
 
     def _ask(
@@ -189,7 +186,7 @@ class Account:
         key = f"{call}#{number}" if kind == "grant" else call
         asked = _Asked(f"{self.unit}/{number}", kind, key, most, cost, since)
         self._write(replace(state, asked=asked))
-        return self._tried(lambda: self._pool.post(asked.change, self._state.owner, asked.since)), key
+        return self._stubborn(lambda: self._pool.post(asked.change, self._state.owner, asked.since)), key
 
     def _finish_asked(self) -> None:
         """Find out what became of a change that an earlier attempt asked for; one that was not made is made, or voided
@@ -199,7 +196,7 @@ class Account:
             return
         asked = self._looked_for(asked)
         change = asked.change if asked.kind == "settle" else PoolChange(asked.key, "void")
-        outcome = self._tried(lambda: self._pool.post(change, self._state.owner, asked.since))
+        outcome = self._stubborn(lambda: self._pool.post(change, self._state.owner, asked.since))
         under_way = dict(self._state.under_way)
         if asked.kind == "grant" and outcome == "made":
             under_way[asked.call] = asked.most
@@ -211,7 +208,7 @@ class Account:
         """
         is_all = False
         while not is_all:
-            found, is_all = self._tried(partial(self._pool.passed_over, asked.key, asked.since, _AT_ONCE))
+            found, is_all = self._stubborn(partial(self._pool.passed_over, asked.key, asked.since, _AT_ONCE))
             asked = replace(asked, since=found)
             if not is_all:
                 self._write(replace(self._state, asked=asked))
@@ -219,20 +216,12 @@ class Account:
 
     def _write(self, state: AccountState) -> None:
         mine, self._doubt = _written(state), state
-        held = self._tried(lambda: self._chain.claim(self._number + 1, mine)).data
+        held = self._stubborn(lambda: self._chain.claim(self._number + 1, mine)).data
         self._doubt = None
         if held != mine:
             raise _taken(self.unit)
         self._number += 1
         self._state = state
-
-    def _tried(self, ask: Callable[[], Found]) -> Found:
-        for pause_s in _PAUSES_S:
-            try:
-                return ask()
-            except MachineError:
-                self._pause(pause_s)
-        return ask()
 
 
 def open_account(

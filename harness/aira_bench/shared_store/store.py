@@ -7,10 +7,16 @@ operation on which agreement rests: a succession of numbered names (`succession`
 Not covered: large files, locks, and what the objects mean.
 """
 
-from typing import Protocol
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+from aira_bench.errors import MachineError
 
 MOST_BYTES = 1 << 22
 """Of one object."""
+_PAUSES_S = (0.1, 0.5, 2.0, 5.0)
+Found = TypeVar("Found")
 
 
 class SharedStore(Protocol):
@@ -58,3 +64,23 @@ def check_object(name: str, data: bytes = b"") -> None:
         raise ValueError(f"no name of a shared object: {name!r}")
     if len(data) > MOST_BYTES:
         raise ValueError(f"{name} has {len(data):,} bytes, at most {MOST_BYTES:,} are kept")
+
+
+@dataclass(frozen=True)
+class Stubborn:
+    """Asks a store again while it fails, some eight seconds long: what was paid for has to be recorded."""
+
+    pause: Callable[[float], None]
+
+    def __call__(self, ask: Callable[[], Found]) -> Found:
+        """Return what `ask` does.
+
+        Raises:
+            MachineError: of the last try.
+        """
+        for pause_s in _PAUSES_S:
+            try:
+                return ask()
+            except MachineError:
+                self.pause(pause_s)
+        return ask()
