@@ -133,7 +133,8 @@ def run(agent: str, name: str = "mine", *more: str) -> tuple[str, ...]:
 HANGS: dict[str, Brain] = {
     "silent": lambda request: Reply("late", delay_s=90),
     "dripping": lambda request: Misbehaviour("drip", drip_for_s=90),
-    "retry-after": lambda request: Fault(429, "slow down", headers={"retry-after": "90"}),
+    # The next process minds it too, and whoever waits for the test waits for that.
+    "retry-after": lambda request: Fault(429, "slow down", headers={"retry-after": "30"}),
     "overloaded": lambda request: Fault(503, "overloaded", headers={"retry-after": "75"}),
 }
 WAYS = [

@@ -172,7 +172,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sample", type=int, help="so many of each family (default: all)")
     parser.add_argument("--draw", type=int, default=0, help="which sample")
-    parser.add_argument("--only", default="", help="cases whose name contains this text")
+    parser.add_argument("--only", nargs="+", default=[""], help="cases whose name contains one of these texts")
     parser.add_argument("--write", type=Path, metavar="FILE", help="also put the table between the marks in this file")
     parser.add_argument("--results", type=Path, metavar="FILE", help="keep findings here, and go on with those there")
     parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
@@ -181,7 +181,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else None, prefix="aira-faults-") as name:
         with free_port() as port:
             found = build(Path(name), port)
-        cases = [case for case in found.cases if args.only in str(case)]
+        cases = [case for case in found.cases if any(only in str(case) for only in args.only)]
         cases = cases if args.sample is None else sample(cases, args.sample, args.draw)
         kept = Kept(args.results or Path(name) / "findings")
         had = kept.read(cases)
