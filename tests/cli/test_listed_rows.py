@@ -58,6 +58,11 @@ def test_an_optional_column_is_shown_where_one_row_needs_it(capsys: pytest.Captu
     assert shown(capsys, rows, optional=("why",))[0].split() == ["a", "why"]
 
 
+def test_fractions_in_a_list_are_as_short_as_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    print_rows([{"id": 1, "v": [0.9705701096571615, 0.5], "w": ["a", True]}], empty="")
+    assert capsys.readouterr().out.split() == ["id", "v", "w", "1", "0.9706,", "0.5000", "a,", "yes"]
+
+
 values = st.none() | st.booleans() | st.integers(-(10**6), 10**6) | st.floats(-1e6, 1e6) | st.text("ab c", max_size=8)
 
 

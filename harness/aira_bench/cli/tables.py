@@ -44,10 +44,11 @@ def print_rows(rows: Sequence[dict[str, Any]], *, empty: str, optional: Collecti
 
 
 def _texts(values: Sequence[Any]) -> list[str]:
-    """A column's cells; its fractions have as many decimals as the longest needs, at most four."""
-    fractions = [f"{value:.4f}".rstrip("0").partition(".")[2] for value in values if isinstance(value, float)]
+    """A column's cells; its fractions, in lists too, have as many decimals as the longest needs, at most four."""
+    single = [each for value in values for each in (value if isinstance(value, list | tuple) else [value])]
+    fractions = [f"{value:.4f}".rstrip("0").partition(".")[2] for value in single if isinstance(value, float)]
     decimals = max(map(len, fractions), default=0)
-    return [f"{value:.{decimals}f}" if isinstance(value, float) else _cell(value) for value in values]
+    return [_cell(value, decimals) for value in values]
 
 
 def _least_chars(name: str, cells: Sequence[str], *, whole: bool) -> int:
@@ -60,9 +61,11 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _cell(value: Any) -> str:  # noqa: ANN401
+def _cell(value: Any, decimals: int) -> str:  # noqa: ANN401
     if value is None or value == []:
         return "-"
     if isinstance(value, bool):
         return "yes" if value else ""
-    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+    if isinstance(value, float):
+        return f"{value:.{decimals}f}"
+    return ", ".join(_cell(each, decimals) for each in value) if isinstance(value, list | tuple) else str(value)
