@@ -211,6 +211,7 @@ def _tokens(args: argparse.Namespace, out: Path, python: str) -> Path:
 
     from aira_bench.errors import AiraError, UsageError
     from aira_bench.scaling.corpus.made import made_tokens
+    from aira_bench.scaling.evaluator_process import environment
     from aira_contract.model_sizes import TOY_SCALE
 
     given: Path | None = args.data
@@ -222,7 +223,7 @@ def _tokens(args: argparse.Namespace, out: Path, python: str) -> Path:
     if not (made / "manifest.json").exists():
         line = [python, "-m", "aira_evaluator.pretrain.toy_tokens", str(made)]
         try:
-            ended = subprocess.run(line, check=False, stdout=2).returncode
+            ended = subprocess.run(line, check=False, stdout=2, env=environment()).returncode
         except OSError as error:
             raise AiraError(f"{python} cannot be started: {error.strerror}.", hint="--python PYTHON") from error
         if ended:
