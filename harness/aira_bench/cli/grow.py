@@ -71,9 +71,10 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
 
 def handle(args: argparse.Namespace) -> int:
     """Vote, grow, plan, ask, train, compare, and write the page."""
+    from aira_bench.scaling.corpus.made import made_tokens
     from aira_bench.scaling.grow.growth import require_same_growth
     from aira_bench.scaling.grow.render import print_growing
-    from aira_bench.scaling.plan.trainings import seed_trainings
+    from aira_bench.scaling.plan.trainings import require_same_tokens, seed_trainings
     from aira_bench.terminal import results_console, say, say_json, tell
 
     _require_estimators()
@@ -83,8 +84,10 @@ def handle(args: argparse.Namespace) -> int:
     out: Path = args.out or Path("grown") / f"{growing.name}-{args.scale}"
     trainings = out / "trainings"
     require_same_growth(out, growing)
-    missing = [run for run in seed_trainings(growing.plan, trainings) if run.state != "done"]
-    if missing:
+    begun = seed_trainings(growing.plan, trainings)
+    if args.data is not None:
+        require_same_tokens(begun, made_tokens(args.data))
+    if missing := [run for run in begun if run.state != "done"]:
         require_consent(args, missing)
         _train(args, growing, out)
     from aira_bench.scaling.grow.comparison import compare

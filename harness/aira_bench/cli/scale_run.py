@@ -73,16 +73,18 @@ def handle_run(args: argparse.Namespace) -> int:
     """Print or carry out what is missing."""
     from aira_bench.scaling.corpus.made import made_tokens
     from aira_bench.scaling.plan.carrying_out import carry_out
-    from aira_bench.scaling.plan.trainings import command, seed_trainings
+    from aira_bench.scaling.plan.trainings import command, require_same_tokens, seed_trainings
     from aira_bench.terminal import say, tell
 
     _require_this_machine(args)
     plan = planned(args)
+    runs = seed_trainings(plan, args.out)
     if not args.dry_run:
-        for line in made_tokens(args.data).lines():
+        tokens = made_tokens(args.data)
+        require_same_tokens(runs, tokens)
+        for line in tokens.lines():
             tell(line)
     options = ["--device", args.device] if args.device else []
-    runs = seed_trainings(plan, args.out)
     missing = [run for run in runs if run.state != "done"]
     commands = {run.folder: command(run, args.data, args.python or sys.executable, options) for run in missing}
     if args.dry_run:
