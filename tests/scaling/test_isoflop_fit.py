@@ -340,6 +340,12 @@ def test_trainings_of_two_data_sets_do_not_compare(tmp_path: Path, capsys: pytes
     pretrained(tmp_path, "llama-3.2", "3B", "isoflop-2e19", 3.0, data={**DATA, "sha256": "1" * 64})
     assert run_command_line(["scale", "fit", str(tmp_path)]) == 2
     assert "was trained on other data" in capsys.readouterr().err
+    for scale in ("1B", "3B"):
+        (tmp_path / f"{scale} alone").mkdir()
+        (tmp_path / f"llama-3.2-{scale}-isoflop-2e19-0").rename(tmp_path / f"{scale} alone" / "training")
+    apart = [str(tmp_path / f"{scale} alone") for scale in ("1B", "3B")]
+    assert run_command_line(["scale", "fit", *apart]) == 2, "in folders of their own they are no nearer"
+    assert "was trained on other data" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
