@@ -91,14 +91,16 @@ def handle(args: argparse.Namespace) -> int:
         require_consent(args, missing)
         _train(args, growing, out)
     from aira_bench.scaling.grow.comparison import compare
+    from aira_bench.scaling.grow.downstream_scores import downstream_scores
     from aira_bench.scaling.grow.growth import growth_record
     from aira_bench.scaling.grow.render import print_comparison
     from aira_bench.view.growth_page import write_page
 
     runs = seed_trainings(growing.plan, trainings)
     found = compare(runs, growing.reference)
-    record = growth_record(growing, found, runs)
-    page = write_page(out, growing, found, runs, record)
+    downstream = downstream_scores(runs)
+    record = growth_record(growing, found, runs, downstream)
+    page = write_page(out, growing, found, runs, downstream, record)
     if args.json:
         say_json(record)
     else:

@@ -114,7 +114,7 @@ def _require_once(runs: Iterable[TrainedRun]) -> None:
 def _read_folder(
     path: Path, first: "TrainingFolder | None"
 ) -> "tuple[list[TrainedRun], int, int, TrainingFolder | None]":
-    """Read a folder's trainings; `first` is the first of the folders before, with which all have their data in common."""
+    """Read a folder's trainings; `first` is the first of the folders before, whose data all have in common."""
     from aira_bench.scaling.trained_folders import training_folders  # pydantic takes time to load
 
     runs, lost, other = [], 0, 0
