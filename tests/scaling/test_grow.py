@@ -78,6 +78,7 @@ def test_the_page_has_the_way_from_votes_to_losses_and_opens_from_disk(world: Pa
     assert "Synthetic text." in page
     assert "cannot tell" in page
     assert "<script" not in page
+    assert page.count("<img") == len(re.findall(r'<div class="wide"[^>]*><img', page)), "pictures scroll, not the page"
     linked = re.findall(r'(?:src|href)="([^"]+)"', page)
     assert len(linked) > 5
     assert all((world / "out" / address).is_file() for address in linked), "nothing is loaded from elsewhere"
@@ -127,6 +128,8 @@ def test_nobody_at_a_terminal_is_no_consent(world: Path, capsys: pytest.CaptureF
     assert run_command_line(command(world, "--dollars-per-gpu-hour", "0.5")) == 2
     told = capsys.readouterr()
     assert "total: 15 runs, 6.14 M tokens" in told.out
+    assert "core-hours" in told.out
+    assert "GPU" not in told.out
     assert "dollars" in told.out
     assert "15 trainings are missing" in told.err
     assert "the same command with --yes" in told.err

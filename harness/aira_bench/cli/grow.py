@@ -175,7 +175,10 @@ def _settings(args: argparse.Namespace, recipe: "Recipe") -> "tuple[PlanSettings
     settings = plan_settings(args, checkpoints=2)
     if _device(args) != "cpu":
         return settings, ()
-    note = f"hours are of one core at {PROCESSOR_CORE.peak_tflops * settings.mfu * 1000:.0f} GFLOP/s, start-up left out"
+    gflops = PROCESSOR_CORE.peak_tflops * settings.mfu * 1000
+    note = (
+        f"hours are of one core at {gflops:.0f} GFLOP/s, start-up left out; toys reached half of that (docs/scaling.md)"
+    )
     sequences = args.sequences or recipe.step_sequences // args.gpus
     return replace(settings, gpu=PROCESSOR_CORE, sequences=sequences, recompute=args.recompute or "none"), (note,)
 

@@ -119,15 +119,13 @@ def require_consent(args: argparse.Namespace, missing: "list[SeedTraining]") -> 
     """
     from aira_bench.errors import UsageError
     from aira_bench.terminal import answer
-    from aira_contract.gpu_types import GPU_TYPES
 
     hours = sum(
         run.planned.hours * (1 - run.steps_done / run.planned.steps.steps) * run.planned.settings.gpus
         for run in missing
     )
     device = missing[0].planned.settings.gpu
-    unit = "GPU-hours" if device.name in GPU_TYPES else "hours"
-    said = f"{len(missing)} trainings are missing, about {hours:,.1f} {unit} of {device.name} by the plan."
+    said = f"{len(missing)} trainings are missing, about {hours:,.2g} {device.unit}-hours of {device.name} by the plan."
     if args.yes:
         return
     if not all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stderr)):
