@@ -118,7 +118,7 @@ def fit_parabolas(design: IsoflopDesign, losses: Floats) -> Parabolas:
     for budget in design.budgets:
         runs = design.runs_at(budget)
         (basis, middle, scale), weights = design.basis_at(budget), design.weights[runs]
-        covariance: Floats = np.linalg.inv(basis.T @ (weights[:, None] * basis))
+        covariance = np.asarray(np.linalg.inv(basis.T @ (weights[:, None] * basis)), np.float64)
         found = losses[..., runs] @ (covariance @ basis.T * weights).T
         residuals[..., runs] = losses[..., runs] - found @ basis.T
         columns.append(_minimum(found, covariance, middle, scale))
