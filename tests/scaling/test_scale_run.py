@@ -2,6 +2,7 @@
 
 import json
 import shlex
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -80,6 +81,33 @@ def test_published_steps_of_other_layers_come_with_a_recipe(tmp_path: Path) -> N
     assert recipe.optimizer == find_recipe("isoflop-2e19").optimizer
     begun = json.loads((folder / "training.json").read_text())
     assert (begun["budget_flops"], begun["steps"]) == (2e19, 9907)
+
+
+def test_lines_that_were_prepared_can_be_run_elsewhere(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    place = ["airaformer-a-stretched", "--scale", "350M", "--recipe", "isoflop-2e19", "--gpus", "1"]
+    told = [
+        "scale",
+        "run",
+        *place,
+        "--data",
+        str(tmp_path),
+        "--out",
+        str(tmp_path / "out"),
+        "--python",
+        trainer(tmp_path),
+    ]
+    assert run_command_line([*told, "--dry-run"]) == 0
+    assert not (tmp_path / "out").exists()
+    capsys.readouterr()
+    assert run_command_line([*told, "--prepare"]) == 0
+    (words,) = [shlex.split(line) for line in capsys.readouterr().out.splitlines()]
+    (folder,) = (tmp_path / "out").iterdir()
+    assert not (folder / "calls").exists()
+    assert json.loads((folder / "training.json").read_text())["budget_flops"] == 2e19
+    subprocess.run(words, check=True)
+    assert json.loads((folder / "pretrain.json").read_text())["identity"]["steps"] == 9907
+    assert run_command_line([*told, "--prepare"]) == 0
+    assert not capsys.readouterr().out, "nothing is missing"
 
 
 def test_a_recipe_of_ones_own_is_trained_by_where_steps_are_published(tmp_path: Path) -> None:
