@@ -175,6 +175,17 @@ def test_measurements_of_the_user_come_first(tmp_path: Path) -> None:
     assert (plan.throughput.tokens_per_s, plan.throughput.basis) == (50_000, "measured on h200: compiled")
 
 
+def test_a_measurement_holds_for_its_length_and_vocabulary_alone(tmp_path: Path) -> None:
+    text = (FOLDER / "isotoken-1b.toml").read_text()
+    for old, new in (
+        ("sequence_tokens = 8192", "sequence_tokens = 2048"),
+        ("vocabulary = 128256", "vocabulary = 50000"),
+    ):
+        (tmp_path / "other.toml").write_text(text.replace(old, new))
+        assert planned("llama-3.2", "1B", "isotoken-1b").throughput.measured
+        assert not planned("llama-3.2", "1B", str(tmp_path / "other.toml")).throughput.measured
+
+
 def test_a_layout_is_the_first_that_fits() -> None:
     roomy, tight = (
         planned("Llama 3.2", "3B", "isotoken-3b"),
