@@ -4,8 +4,8 @@
 
 is a table of measurements; one comes with the package, others are the user's. A measurement holds for the same layers
 in the same order, the same scale and the same type of GPU, at the paper's length and vocabulary, and for nothing else.
-Utilization (MFU) is the share of the GPU's dense bfloat16 peak, of the FLOPs of `aira_contract.training_arithmetic` with
-the output head.
+Utilization (MFU) is the share of the GPU's dense bfloat16 peak, of the FLOPs of `aira_contract.training_arithmetic`
+with the output head.
 
 Not covered: how throughput falls with the number of GPUs. A plan takes it as in proportion, and says so.
 """
