@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 BODY = """
-import json, sys
+import hashlib, json, sys
 from dataclasses import asdict
 from pathlib import Path
 sys.path[:0] = {path!r}
@@ -21,7 +21,9 @@ layers, recipe, out = read_pattern(said["--pattern"]), find_recipe(said["--recip
 with (out / "calls").open("a") as calls:
     calls.write("x")
 seed = int(said["--seed"])
-identity = PretrainIdentity(1, "-".join(layers), said["--scale"], asdict(recipe), seed, {data!r},
+manifest = (Path(said["--data"]) / "manifest.json").read_bytes()
+identity = PretrainIdentity(1, "-".join(layers), said["--scale"], asdict(recipe), seed,
+                            {data!r} | {{"sha256": hashlib.sha256(manifest).hexdigest()}},
                             recipe.steps_of(layers, said["--scale"]), 1, 1)
 done = identity.steps if {finished} else 7
 record = PretrainRecord(identity, done, {finished}, {loss}, 1, "none", 36.0)
@@ -33,7 +35,7 @@ sys.exit({status})
 def trainer(folder: Path, *, finished: bool = True, status: int = 0, loss: str = "3.5") -> str:
     """Return the path of the executable; `loss` is an expression in `layers` and `seed`."""
     path = folder / "python"
-    data = {"name": "planted", "sha256": "0" * 64, "synthetic": True, "unigram_entropy": 4.7}
+    data = {"name": "planted", "synthetic": True, "unigram_entropy": 4.7}
     body = BODY.format(path=sys.path, finished=finished, status=status, loss=loss, data=data)
     path.write_text(f"#!{sys.executable}\n{body}")
     path.chmod(0o755)

@@ -17,6 +17,8 @@ class GpuType:
     name: str
     memory_gib: float
     peak_tflops: float
+    unit: str = "GPU"
+    """What hours and prices are of."""
 
 
 GPU_TYPES = {
@@ -29,7 +31,7 @@ GPU_TYPES = {
         GpuType("l40s", 48e9 / _GIB, 362.0),
     )
 }
-PROCESSOR_CORE = GpuType("processor core", 4.0, 0.1)
+PROCESSOR_CORE = GpuType("processor core", 4.0, 0.1, unit="core")
 """For plans of toys on a CPU: what products reach on one core of a server, a round figure (docs/pretraining.md)."""
 
 

@@ -20,10 +20,11 @@ Written by people; read by the host, which plans (`aira-bench scale plan`), and 
 (`aira_evaluator.pretrain`). Not covered: data, seeds, and how work is laid out on devices.
 """
 
+import json
 import math
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -33,6 +34,9 @@ from aira_contract.training_arithmetic import count_layers, flops_per_token, iso
 SCHEMA = 1
 FOLDER = Path(__file__).with_name("recipe_files")
 
+_LARGEST = 1e30
+"""Of any number: more than the FLOPs of any training there was; larger ones are integers that are no floats."""
+_SAID_CHARS = 60
 Precision = Literal["bfloat16", "float32"]
 
 
@@ -108,7 +112,10 @@ class Recipe:
         if self.steps is not None:
             return self.steps
         assert self.flop_budget is not None, "read_recipe takes one of both"
-        steps = isoflop_steps(count_layers(layers), size, self.flop_budget)
+        steps = isoflop_steps(
+            count_layers(layers), size, self.flop_budget,
+            step_tokens=self.step_tokens, sequence_tokens=self.sequence_tokens,
+        )  # fmt: skip
         if not steps:
             raise RecipeError(f"recipe {self.name}: {self.flop_budget:.1e} FLOPs buy no step at {scale}")
         return steps
@@ -234,12 +241,35 @@ class _Reading:
 
     def number(self, table: Mapping[str, object], key: str) -> float:
         value = table[key]
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
-            raise self.wrong(key, value, "a number, 0 or above")
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= _LARGEST:
+            raise self.wrong(key, value, f"a number, from 0 to {_LARGEST:g}")
         return value
 
     def wrong(self, key: str, found: object, expected: str) -> RecipeError:
-        return RecipeError(f"recipe {self.name}: {key} is {found!r}, expected {expected}")
+        return RecipeError(f"recipe {self.name}: {key} is {_short(found)}, expected {expected}")
+
+
+def _short(found: object) -> str:
+    """A value in few characters; the digits of a huge integer are not even written down, which Python refuses."""
+    if isinstance(found, int) and not isinstance(found, bool) and abs(found) > _LARGEST:
+        return f"an integer of {found.bit_length()} bits"
+    said = repr(found)
+    return said if len(said) <= _SAID_CHARS else f"{said[:_SAID_CHARS]}..."
+
+
+def write_recipe(recipe: Recipe) -> str:
+    """Return a recipe's TOML, which `read_recipe` reads as the same recipe where it is given the same name."""
+    top = {"schema": SCHEMA, **asdict(recipe)}
+    settings = top.pop("optimizer")
+    rates = settings.pop("learning_rates")
+    del top["name"]
+    tables = (("", top), ("[optimizer]", settings), ("[optimizer.learning_rates]", rates))
+    lines = []
+    for header, table in tables:
+        lines += [header] if header else []
+        # What JSON makes of texts, numbers and lists of them, TOML reads; but for DEL, which it wants escaped.
+        lines += [f"{key} = {json.dumps(value)}" for key, value in table.items() if value is not None]
+    return "\n".join(lines).replace("\x7f", "\\u007f") + "\n"
 
 
 def _check(recipe: Recipe) -> None:

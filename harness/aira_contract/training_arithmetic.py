@@ -120,8 +120,11 @@ def head_flops_per_token(size: ModelSize, vocabulary: int = VOCABULARY) -> int:
     return _TRAINING_PASSES * 2 * size.width * vocabulary
 
 
-def isoflop_steps(counts: LayerCounts, size: ModelSize, budget_flops: int) -> int:
-    """Return how many training steps of 524,288 tokens a FLOP budget buys, rounded as the paper's tables are.
+def isoflop_steps(
+    counts: LayerCounts, size: ModelSize, budget_flops: int, *,
+    step_tokens: int = STEP_TOKENS, sequence_tokens: int = SEQUENCE_TOKENS,
+) -> int:  # fmt: skip
+    """Return how many training steps a FLOP budget buys, rounded as the paper's tables are.
 
     Table 10, of the two-primitive space, rounds to the nearest step; Table 11, of the three-primitive one, down.
 
@@ -129,9 +132,11 @@ def isoflop_steps(counts: LayerCounts, size: ModelSize, budget_flops: int) -> in
         counts: layers of the model, at least one.
         size: the scale, which says of which space it is.
         budget_flops: training FLOPs in all.
+        step_tokens: of one step; by default the paper's.
+        sequence_tokens: of one sequence; by default the paper's.
     """
-    step_flops = STEP_TOKENS * flops_per_token(counts, size)
+    step_flops = step_tokens * flops_per_token(counts, size, sequence_tokens)
     if step_flops == 0:
         raise ValueError("a model without layers has no steps")
-    half = step_flops // 2 if size.space == "2-primitive" else 0  # of an even number, as steps have 2^19 tokens
+    half = step_flops // 2 if size.space == "2-primitive" else 0  # of an even number, as every product costs two
     return (budget_flops + half) // step_flops

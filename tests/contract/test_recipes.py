@@ -2,6 +2,7 @@
 
 import csv
 import math
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from aira_contract.model_sizes import SCALES
 from aira_contract.patterns import read_pattern
 from aira_contract.presets import PRESETS, name_of
-from aira_contract.recipes import FOLDER, RecipeError, find_recipe, read_recipe, shipped_recipes
+from aira_contract.recipes import FOLDER, RecipeError, find_recipe, read_recipe, shipped_recipes, write_recipe
 from aira_contract.training_arithmetic import FLOP_BUDGETS, ISOTOKEN_STEPS, STEP_TOKENS, count_layers
 
 PUBLISHED = Path(__file__).resolve().parents[2] / "results" / "published"
@@ -94,12 +95,31 @@ def test_a_recipe_is_for_its_scales_alone() -> None:
         ('precision = "bfloat16"', 'precision = "fp8"', "bfloat16 or float32"),
         ("[optimizer]", "[optimiser]", "unknown key optimiser"),
         ("steps = 71565", "steps = ", "is no TOML"),
+        ("steps = 71565", f"steps = 1{'0' * 400}", "expected a number, from 0 to 1e"),
+        ("vocabulary = 128256", "vocabulary = 1e31", "expected a number, from 0 to 1e"),
     ],
 )
 def test_a_wrong_recipe_is_told_where(old: str, new: str, said: str) -> None:
     assert old in ISOTOKEN
     with pytest.raises(RecipeError, match=said):
         read_recipe(ISOTOKEN.replace(old, new), "mine")
+
+
+@pytest.mark.parametrize(("length", "step"), [(8192, 2**20), (2048, 2**19), (512, 2**17)])
+def test_a_budget_is_spent_whatever_the_tokens_of_a_step(length: int, step: int) -> None:
+    text = (FOLDER / "isoflop-2e20.toml").read_text()
+    text = text.replace("sequence_tokens = 8192", f"sequence_tokens = {length}")
+    text = text.replace("step_tokens = 524288", f"step_tokens = {step}")
+    recipe = read_recipe(text, "mine")
+    assert (recipe.sequence_tokens, recipe.step_tokens) == (length, step)
+    for pattern in (read_pattern("16(A-M)"), read_pattern("8(Mb-M-A)")):
+        assert math.isclose(recipe.flops(pattern, "1B"), 2e20, rel_tol=1e-3)
+
+
+@pytest.mark.parametrize("name", shipped_recipes())
+def test_a_recipe_that_is_written_is_read_as_it_was(name: str) -> None:
+    recipe = replace(find_recipe(name), title='a "quoted" \\ title\twith tabs, \u00e9')
+    assert read_recipe(write_recipe(recipe), name) == recipe
 
 
 def test_unknown_scales_and_files_are_told() -> None:

@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aira_bench.cli.main import run_command_line
-from aira_bench.errors import AiraError
+from aira_bench.errors import AiraError, RunStateError
 from aira_bench.scaling.downstream import evaluated
+from aira_bench.scaling.downstream.evaluated import StoredEvaluation
 from aira_bench.scaling.downstream.render import notes, table_rows
 from aira_bench.scaling.downstream.scores import PRINTED_SLACK, centred, evaluated_row, mean, published_rows
 from aira_bench.scaling.downstream.suites import DownstreamSuite, find_suite, shipped_suites
@@ -149,6 +150,14 @@ def test_an_evaluation_is_gone_on_with_where_all_is_equal(tmp_path: Path) -> Non
     )
 
 
+def test_an_evaluation_without_a_metric_is_named() -> None:
+    suite = find_suite("zero-shot-6")
+    first, *others = scores(suite, 0.5)
+    bare = StoredEvaluation(1, suite.name, suite.sha256, MODEL, (replace(first, metrics={}), *others))
+    with pytest.raises(RunStateError, match=r"The evaluation of mine has no acc of arc_challenge\."):
+        evaluated_row("mine", suite, bare)
+
+
 def test_a_damaged_evaluation_is_named(tmp_path: Path) -> None:
     suite = find_suite("dclm-core")
     path = evaluated.file_of(tmp_path, suite, MODEL)
@@ -194,6 +203,7 @@ chance = 0.5
         (SUITE.replace("schema = 1", "schema = 2"), "schema"),
         (SUITE[: SUITE.index("[[")], "tasks"),
         (SUITE + SUITE[SUITE.index("[[") :], "has a task of lm_eval twice"),
+        (SUITE + SUITE[SUITE.index("[[") :].replace('lm_eval = "', 'lm_eval = "other_'), "has a name of a task twice"),
         ("= 1", "is no TOML"),
     ],
 )

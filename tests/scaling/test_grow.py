@@ -3,13 +3,18 @@
 import json
 import random
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from aira_bench.cli.main import run_command_line
+from aira_bench.scaling.downstream import evaluated
+from aira_bench.scaling.downstream.evaluated import StoredEvaluation
+from aira_bench.scaling.downstream.suites import find_suite
 from aira_bench.scaling.grow.models import control
 from aira_bench.scaling.plan.experiments import named_recipe
+from aira_contract.downstream import EvaluatedModel, MetricEstimate, TaskScores
 from aira_contract.model_sizes import TOY_SCALE, model_size
 from aira_contract.presets import find_preset
 from aira_contract.recipes import FOLDER
@@ -68,14 +73,44 @@ def test_five_models_are_trained_with_three_seeds_and_compared(world: Path, caps
 def test_the_page_has_the_way_from_votes_to_losses_and_opens_from_disk(world: Path) -> None:
     assert run_command_line(command(world, "--yes")) == 0
     page = (world / "out" / "index.html").read_text()
-    for heading in ("Losses", "Votes", "Models", "Plan", "Trainings"):
+    for heading in ("Losses", "Downstream tasks", "Votes", "Models", "Plan", "Trainings"):
         assert f"<h2>{heading}</h2>" in page
     assert "Synthetic text." in page
     assert "cannot tell" in page
     assert "<script" not in page
+    assert page.count("<img") == len(re.findall(r'<div class="wide"[^>]*><img', page)), "pictures scroll, not the page"
     linked = re.findall(r'(?:src|href)="([^"]+)"', page)
     assert len(linked) > 5
     assert all((world / "out" / address).is_file() for address in linked), "nothing is loaded from elsewhere"
+
+
+def test_what_was_evaluated_of_the_models_is_on_the_page(world: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command_line(command(world, "--yes")) == 0
+    page = world / "out" / "index.html"
+    assert "None of these models was evaluated" in page.read_text()
+    suite = find_suite("zero-shot-6")
+    trainings = world / "out" / "trainings"
+    for seed, step, value in ((0, 200, 0.4321), (1, 200, 0.5), (2, 100, 0.9876)):
+        model = EvaluatedModel("M", "toy", step, 200, "0", "0", 64, "float32", 50, 0, {}, ())
+        tasks = [
+            TaskScores(task.lm_eval, 0, 50, {each: MetricEstimate(value, 0.01) for each in task.metrics}, "0", "0", 1.0)
+            for task in suite.tasks
+        ]
+        evaluation = StoredEvaluation(1, suite.name, suite.sha256, model, tuple(tasks))
+        evaluated.write(evaluated.file_of(trainings / f"llama-3.2-toy-toy-s{seed}", suite, model), evaluation)
+    mine = StoredEvaluation(1, "<mine>", "0", replace(model, step=200), ())
+    evaluated.write(trainings / "llama-3.2-toy-toy-s0" / "downstream" / "mine-step-00000200.json", mine)
+    capsys.readouterr()
+    assert run_command_line(command(world, "--json")) == 0
+    (found,) = json.loads(capsys.readouterr().out)["downstream"]
+    assert found["suite"] == "zero-shot-6"
+    assert [row["name"] for row in found["rows"]] == [f"Llama 3.2, seed {seed}, 50 examples" for seed in (0, 1)]
+    assert [row["average"]["value"] for row in found["rows"]] == pytest.approx([43.21, 50.0])
+    text = page.read_text()
+    assert "None of these models was evaluated" not in text
+    assert "43.2 +- 0.4 (43.2 +- 0.4)" in text
+    assert "98.8" not in text, "an earlier step is no final model"
+    assert "&lt;mine&gt;" in text
 
 
 def test_what_is_trained_stays_when_the_command_is_given_again(world: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -93,6 +128,8 @@ def test_nobody_at_a_terminal_is_no_consent(world: Path, capsys: pytest.CaptureF
     assert run_command_line(command(world, "--dollars-per-gpu-hour", "0.5")) == 2
     told = capsys.readouterr()
     assert "total: 15 runs, 6.14 M tokens" in told.out
+    assert "core-hours" in told.out
+    assert "GPU" not in told.out
     assert "dollars" in told.out
     assert "15 trainings are missing" in told.err
     assert "the same command with --yes" in told.err

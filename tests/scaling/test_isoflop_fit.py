@@ -216,6 +216,36 @@ def test_a_parabola_that_is_nearly_a_line_has_no_minimum(tmp_path: Path) -> None
     assert programme.named("line").frontier is None
 
 
+def programme_of(folder: Path, columns: str, *lines: str) -> Programme:
+    """Each line at every budget."""
+    rows = (line.replace("C", str(budget)) for budget in BUDGETS for line in lines)
+    return fitted(folder, "\n".join((f"architecture,parameters,budget_flops,{columns}", *rows, "")), noise_sd=None)
+
+
+def test_sizes_that_are_nearly_one_have_no_parabola(tmp_path: Path) -> None:
+    found = programme_of(tmp_path, "loss", "near,1e9,C,3", "near,1.0000000001e9,C,3.1", "near,3e9,C,3.3")
+    assert "no parabola: sizes are too near each other" in remarks(found)
+    weighed = programme_of(tmp_path, "loss,loss_sd", "odd,1e9,C,3,1e-30", "odd,2e9,C,3.1,1e30", "odd,3e9,C,3.3,1")
+    assert "no parabola: sizes are too near each other, or weigh too little" in remarks(weighed)
+    assert found.named("near").frontier is None
+
+
+def test_losses_that_are_all_alike_have_no_minimum(tmp_path: Path) -> None:
+    for same in ("3", "3.1", "2.7182818"):
+        found = programme_of(tmp_path, "loss", *(f"flat,{size},C,{same}" for size in ("1e9", "2e9", "3.3e9")))
+        assert "no minimum: the parabola's curvature is" in remarks(found)
+        assert found.named("flat").frontier is None
+
+
+@pytest.mark.parametrize("width", [1e-5, 1e-3, 1.0])
+def test_a_minimum_is_found_however_near_the_sizes_are(width: float) -> None:
+    logs = 20 + width * np.array([-1.0, 0.1, 1.2])
+    losses = 3 + ((logs - 20) / width - 0.3) ** 2
+    found = fit_parabolas(IsoflopDesign(np.exp(logs), np.full(3, 1e20), np.ones(3)), losses)
+    assert (found.log_size[0] - 20) / width == pytest.approx(0.3, abs=1e-6 / min(1, width * 1e3))
+    assert found.minimum[0] == pytest.approx(3, abs=1e-6)
+
+
 def test_a_reference_without_a_frontier_compares_with_nothing(tmp_path: Path) -> None:
     first, second = table({"thin": -0.04}, sizes=SIZES[:2]), table({"whole": -0.04}, np.random.default_rng(1))
     programme = fitted(tmp_path, first + "".join(second.splitlines(keepends=True)[1:]))
@@ -339,6 +369,12 @@ def test_trainings_of_two_data_sets_do_not_compare(tmp_path: Path, capsys: pytes
     pretrained(tmp_path, "llama-3.2", "1B", "isoflop-2e19", 3.0)
     pretrained(tmp_path, "llama-3.2", "3B", "isoflop-2e19", 3.0, data={**DATA, "sha256": "1" * 64})
     assert run_command_line(["scale", "fit", str(tmp_path)]) == 2
+    assert "was trained on other data" in capsys.readouterr().err
+    for scale in ("1B", "3B"):
+        (tmp_path / f"{scale} alone").mkdir()
+        (tmp_path / f"llama-3.2-{scale}-isoflop-2e19-0").rename(tmp_path / f"{scale} alone" / "training")
+    apart = [str(tmp_path / f"{scale} alone") for scale in ("1B", "3B")]
+    assert run_command_line(["scale", "fit", *apart]) == 2, "in folders of their own they are no nearer"
     assert "was trained on other data" in capsys.readouterr().err
 
 

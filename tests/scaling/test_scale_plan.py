@@ -19,7 +19,7 @@ from aira_bench.scaling.plan.throughput import gpu_type, read_measurements, thro
 from aira_contract.model_sizes import model_size, space_of
 from aira_contract.patterns import read_pattern
 from aira_contract.presets import find_preset
-from aira_contract.recipes import find_recipe
+from aira_contract.recipes import FOLDER, find_recipe
 from aira_contract.training_arithmetic import count_layers
 
 BUDGETS = ("2e19", "4e19", "8e19", "2e20", "4e20")
@@ -175,6 +175,17 @@ def test_measurements_of_the_user_come_first(tmp_path: Path) -> None:
     assert (plan.throughput.tokens_per_s, plan.throughput.basis) == (50_000, "measured on h200: compiled")
 
 
+def test_a_measurement_holds_for_its_length_and_vocabulary_alone(tmp_path: Path) -> None:
+    text = (FOLDER / "isotoken-1b.toml").read_text()
+    for old, new in (
+        ("sequence_tokens = 8192", "sequence_tokens = 2048"),
+        ("vocabulary = 128256", "vocabulary = 50000"),
+    ):
+        (tmp_path / "other.toml").write_text(text.replace(old, new))
+        assert planned("llama-3.2", "1B", "isotoken-1b").throughput.measured
+        assert not planned("llama-3.2", "1B", str(tmp_path / "other.toml")).throughput.measured
+
+
 def test_a_layout_is_the_first_that_fits() -> None:
     roomy, tight = (
         planned("Llama 3.2", "3B", "isotoken-3b"),
@@ -268,3 +279,33 @@ def test_totals_are_of_all_trainings() -> None:
     assert plan.data_bytes == plan.trainings[0].data_bytes, "runs read the same"
     with pytest.raises(UsageError, match="Nothing of the suite is left"):
         plan_all("", [], options)
+
+
+def test_published_steps_are_those_of_the_papers_tokens(tmp_path: Path) -> None:
+    twice = (FOLDER / "isoflop-2e19.toml").read_text().replace("step_tokens = 524288", "step_tokens = 1048576")
+    (tmp_path / "twice.toml").write_text(twice)
+    usual, larger = (
+        planned_steps(planned_model("airaformer-a-stretched", "350M", recipe), recipe)
+        for recipe in (named_recipe("isoflop-2e19"), named_recipe(str(tmp_path / "twice.toml")))
+    )
+    assert (usual.published, larger.published) == (True, False)
+    assert usual.steps == 9907
+    pattern = planned_model("airaformer-a-stretched", "350M", named_recipe("isoflop-2e19")).pattern
+    assert abs(2 * larger.steps - named_recipe("isoflop-2e19").steps_of(pattern, "350M")) <= 1
+
+
+@pytest.mark.parametrize("named", ["", "A" * 3000, "A-" * 200, "(", "\x00"])
+def test_what_is_no_architecture_is_one_line(named: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command_line(["scale", "plan", named, "--scale", "1B", "--recipe", "isotoken-1b"]) == 2
+    assert "neither a suite nor an architecture" in capsys.readouterr().err
+
+
+def test_more_architectures_than_a_suite_has_are_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command_line(["scale", "plan", *["A"] * 1001, "--scale", "1B", "--recipe", "isotoken-1b"]) == 2
+    assert "at most 1000 items" in capsys.readouterr().err
+
+
+def test_a_long_pattern_is_planned() -> None:
+    assert (
+        run_command_line(["scale", "plan", "A-M-" * 60 + "A", "--scale", "toy", "--recipe", "toy", "--gpus", "1"]) == 0
+    )

@@ -17,7 +17,7 @@ from aira_evaluator.text.grammar import synthetic_documents
 from evaluator.pretrain.toy_trainings import CHECKPOINT_EVERY, RECIPE, STEPS, lines, losses
 
 PATIENCE_S = 400
-TRAINING = "2-a-m-toy-recipe-s0"
+TRAINING = "2_a-m_-toy-recipe-s0"
 
 
 def trainings(folder: Path, out: str, ranks: int) -> list[str]:

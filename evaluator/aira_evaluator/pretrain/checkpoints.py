@@ -109,14 +109,22 @@ class Checkpoints:
         """Take up model and optimizer as they were after a step, whatever the number of ranks was then.
 
         Raises:
-            DataError: the checkpoint has weights alone.
+            DataError: the checkpoint has weights alone, or its files are damaged.
         """
-        place = checkpoint_folder(self._folder, step)
-        known = FileSystemReader(place).read_metadata().state_dict_metadata
-        if not any(name.startswith("optimizer.") for name in known):
+        place, state = checkpoint_folder(self._folder, step), self._state()
+        try:
+            known = FileSystemReader(place).read_metadata().state_dict_metadata
+            whole = any(name.startswith("optimizer.") for name in known)
+            if whole:
+                load(state, checkpoint_id=place, process_group=self._group)
+        except (Exception, CheckpointException) as error:  # whatever a damaged pickle or a file that is gone raises
+            earlier = max((each for each in whole_checkpoints(self._folder) if each < step), default=0)
+            raise DataError(
+                f"{place} cannot be read: {_first_line(error)}. Without that folder the training goes on from step "
+                f"{earlier}."
+            ) from None
+        if not whole:
             raise DataError(f"{place} has weights and no optimizer: nothing can go on from it. Choose another folder.")
-        state = self._state()
-        load(state, checkpoint_id=place, process_group=self._group)
         back = {large_name(name): name for name in self._model.state_dict()}
         set_state_dict(
             self._model,

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +28,7 @@ SMALL_BYTES = 1 << 30
 """Folders up to this size have their hashes checked at every start; larger ones by `TokenFolder.check_hashes`."""
 _READ_BYTES = 1 << 24
 
+Entry = TypeVar("Entry", "TokenFile", "TokenManifest")
 Split = Literal["train", "validation"]
 Ids = npt.NDArray[np.int64]
 
@@ -192,15 +193,19 @@ def _read_manifest(text: bytes, path: Path) -> TokenManifest:
         if entries.pop("schema") != SCHEMA:
             raise DataError(f"{path}: expected schema {SCHEMA}; make the tokens again")
         for split in ("train", "validation"):
-            entries[split] = tuple(TokenFile(**shard) for shard in entries[split])
-        manifest = TokenManifest(**entries)
-        kinds = {field.name: field.type for field in fields(TokenManifest)}
-        for name, kind in kinds.items():
-            if isinstance(kind, type) and kind is not tuple and not isinstance(getattr(manifest, name), kind):
-                raise TypeError(f"{name} is no {kind.__name__}")
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+            entries[split] = tuple(_typed(TokenFile(**shard)) for shard in entries[split])
+        manifest = _typed(TokenManifest(**entries))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DataError(f"{path}: not a manifest of tokens: {error}") from None
     names = [shard.file for shard in (*manifest.train, *manifest.validation)]
     if any(Path(name).name != name for name in names) or len(set(names)) != len(names):
         raise DataError(f"{path}: names of files are plain and differ, found {', '.join(names)}")
     return manifest
+
+
+def _typed(entry: Entry) -> Entry:
+    """Return it as it is, if its values have the types of its fields."""
+    for each in fields(entry):
+        if isinstance(each.type, type) and type(getattr(entry, each.name)) is not each.type:
+            raise TypeError(f"{each.name} is no {each.type.__name__}")
+    return entry

@@ -56,6 +56,7 @@ from aira_evaluator.split_manifest import DataError
 from aira_kernels.backend import BACKENDS
 from aira_kernels.large import LargeLanguageModel
 
+_MOST_DIGITS = 10
 GIVE_UP_STEPS = 10
 """Steps in a row that were not finite, after which a training has diverged."""
 
@@ -69,13 +70,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--data", required=True, type=Path, help="folder of tokens (docs/pretraining.md)")
     parser.add_argument("--out", required=True, type=Path, help="folder of this training, seen by every rank")
     parser.add_argument("--seed", type=int, default=0, help="of initial weights and of the order of the data")
-    parser.add_argument("--microbatch", type=int, default=4, help="sequences of a rank at a time")
+    parser.add_argument("--microbatch", type=_count, default=4, help="sequences of a rank at a time")
     parser.add_argument("--recompute", choices=get_args(Recompute), default="none", help="what saves memory for time")
     parser.add_argument("--compile", action="store_true", help="compile blocks of attention and MLP, and the loss")
     parser.add_argument("--cudnn-attention", action="store_true", help="cuDNN's attention first")
     parser.add_argument("--backend", choices=BACKENDS, default="auto", help="who computes scan, norm, convolution")
     parser.add_argument("--device", choices=("cuda", "cpu"), help="by default a GPU where there is one")
-    parser.add_argument("--stop-after", type=int, help="end after that many steps of this start, with a checkpoint")
+    parser.add_argument("--stop-after", type=_count, help="end after that many steps of this start, with a checkpoint")
     parser.add_argument("--tensorboard", action="store_true", help="also write TensorBoard's files")
     options = parser.parse_args(arguments)
     try:
@@ -288,6 +289,13 @@ class Pretraining:
                 seconds=self._seconds,
             )
         )
+
+
+def _count(text: str) -> int:
+    count = int(text) if text.isascii() and text.isdigit() and len(text) < _MOST_DIGITS else 0
+    if count < 1:
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a whole number above 0")
+    return count
 
 
 def _finite(value: float) -> float | None:

@@ -71,9 +71,10 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
 
 def handle(args: argparse.Namespace) -> int:
     """Vote, grow, plan, ask, train, compare, and write the page."""
+    from aira_bench.scaling.corpus.made import made_tokens
     from aira_bench.scaling.grow.growth import require_same_growth
     from aira_bench.scaling.grow.render import print_growing
-    from aira_bench.scaling.plan.trainings import seed_trainings
+    from aira_bench.scaling.plan.trainings import require_same_tokens, seed_trainings
     from aira_bench.terminal import results_console, say, say_json, tell
 
     _require_estimators()
@@ -83,19 +84,23 @@ def handle(args: argparse.Namespace) -> int:
     out: Path = args.out or Path("grown") / f"{growing.name}-{args.scale}"
     trainings = out / "trainings"
     require_same_growth(out, growing)
-    missing = [run for run in seed_trainings(growing.plan, trainings) if run.state != "done"]
-    if missing:
+    begun = seed_trainings(growing.plan, trainings)
+    if args.data is not None:
+        require_same_tokens(begun, made_tokens(args.data))
+    if missing := [run for run in begun if run.state != "done"]:
         require_consent(args, missing)
         _train(args, growing, out)
     from aira_bench.scaling.grow.comparison import compare
+    from aira_bench.scaling.grow.downstream_scores import downstream_scores
     from aira_bench.scaling.grow.growth import growth_record
     from aira_bench.scaling.grow.render import print_comparison
     from aira_bench.view.growth_page import write_page
 
     runs = seed_trainings(growing.plan, trainings)
     found = compare(runs, growing.reference)
-    record = growth_record(growing, found, runs)
-    page = write_page(out, growing, found, runs, record)
+    downstream = downstream_scores(runs)
+    record = growth_record(growing, found, runs, downstream)
+    page = write_page(out, growing, found, runs, downstream, record)
     if args.json:
         say_json(record)
     else:
@@ -170,7 +175,10 @@ def _settings(args: argparse.Namespace, recipe: "Recipe") -> "tuple[PlanSettings
     settings = plan_settings(args, checkpoints=2)
     if _device(args) != "cpu":
         return settings, ()
-    note = f"hours are of one core at {PROCESSOR_CORE.peak_tflops * settings.mfu * 1000:.0f} GFLOP/s, start-up left out"
+    gflops = PROCESSOR_CORE.peak_tflops * settings.mfu * 1000
+    note = (
+        f"hours are of one core at {gflops:.0f} GFLOP/s, start-up left out; toys reached half of that (docs/scaling.md)"
+    )
     sequences = args.sequences or recipe.step_sequences // args.gpus
     return replace(settings, gpu=PROCESSOR_CORE, sequences=sequences, recompute=args.recompute or "none"), (note,)
 
@@ -211,6 +219,7 @@ def _tokens(args: argparse.Namespace, out: Path, python: str) -> Path:
 
     from aira_bench.errors import AiraError, UsageError
     from aira_bench.scaling.corpus.made import made_tokens
+    from aira_bench.scaling.evaluator_process import environment
     from aira_contract.model_sizes import TOY_SCALE
 
     given: Path | None = args.data
@@ -222,7 +231,7 @@ def _tokens(args: argparse.Namespace, out: Path, python: str) -> Path:
     if not (made / "manifest.json").exists():
         line = [python, "-m", "aira_evaluator.pretrain.toy_tokens", str(made)]
         try:
-            ended = subprocess.run(line, check=False, stdout=2).returncode
+            ended = subprocess.run(line, check=False, stdout=2, env=environment()).returncode
         except OSError as error:
             raise AiraError(f"{python} cannot be started: {error.strerror}.", hint="--python PYTHON") from error
         if ended:

@@ -125,7 +125,7 @@ def _plan(args: argparse.Namespace, settings: "PlanSettings") -> "Plan":
 
     from aira_bench.errors import UsageError
     from aira_bench.scaling.plan.experiments import (
-        Experiment,
+        asked_experiment,
         is_suite,
         named_recipe,
         read_pretraining,
@@ -144,9 +144,7 @@ def _plan(args: argparse.Namespace, settings: "PlanSettings") -> "Plan":
             )
         scales = args.scale or tuple(dict.fromkeys(each for name in args.recipe for each in named_recipe(name).scales))
         title = ", ".join(args.what)
-        experiments = (
-            Experiment(name=title[:100], architectures=tuple(args.what), scales=scales, recipes=args.recipe),
-        )
+        experiments = (asked_experiment(args.what, scales, args.recipe),)
     trainings = [
         each if args.seeds is None else replace(each, seeds=args.seeds)
         for experiment in experiments

@@ -18,7 +18,8 @@ _RUN_EPILOG = """examples:
   aira-bench scale run paper --scale 350M --gpus 8 --data tokens --out trainings --dry-run
 
 Begins every training that is not done, one after the other on the GPUs of this machine, through torchrun; one that was
-stopped goes on from its last checkpoint. --dry-run prints the command lines. What trainings take is told before the
+stopped goes on from its last checkpoint. --dry-run prints the command lines; --prepare also writes what they read, so
+that they can be run elsewhere. What trainings take is told before the
 first, and asked about. Where published steps are not those of the pattern's layers, a recipe with them is written into
 the training's folder when it begins.
 
@@ -48,7 +49,9 @@ def register(within: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     run.add_argument("--python", metavar="PYTHON", help="whose torch it is (default: this one)")
     run.add_argument("--device", choices=("cuda", "cpu"), help="passed to the trainer (default: its own)")
     run.add_argument("--engine", choices=ENGINES, default="local", help="local (the default) is all there is yet")
-    run.add_argument("--dry-run", action="store_true", help="print the command lines, and begin nothing")
+    looking = run.add_mutually_exclusive_group()
+    looking.add_argument("--dry-run", action="store_true", help="print the command lines, write and begin nothing")
+    looking.add_argument("--prepare", action="store_true", help="print them and write the folders they name, for a job")
     run.add_argument("-y", "--yes", action="store_true", help="begin without the question")
     add_json(status)
 
@@ -73,19 +76,23 @@ def handle_run(args: argparse.Namespace) -> int:
     """Print or carry out what is missing."""
     from aira_bench.scaling.corpus.made import made_tokens
     from aira_bench.scaling.plan.carrying_out import carry_out
-    from aira_bench.scaling.plan.trainings import command, seed_trainings
+    from aira_bench.scaling.plan.trainings import command, prepare, require_same_tokens, seed_trainings
     from aira_bench.terminal import say, tell
 
     _require_this_machine(args)
     plan = planned(args)
+    runs = seed_trainings(plan, args.out)
     if not args.dry_run:
-        for line in made_tokens(args.data).lines():
+        tokens = made_tokens(args.data)
+        require_same_tokens(runs, tokens)
+        for line in tokens.lines():
             tell(line)
     options = ["--device", args.device] if args.device else []
-    runs = seed_trainings(plan, args.out)
     missing = [run for run in runs if run.state != "done"]
     commands = {run.folder: command(run, args.data, args.python or sys.executable, options) for run in missing}
-    if args.dry_run:
+    if args.dry_run or args.prepare:
+        for run in missing if args.prepare else ():
+            prepare(run)
         for words in commands.values():
             say(join(words))
         tell(f"{len(runs) - len(missing)} of {len(runs)} trainings are done; nothing was begun.")
@@ -105,7 +112,7 @@ def _require_this_machine(args: argparse.Namespace) -> None:
         raise UsageError(
             f"--engine {args.engine} starts workers of searches, not the ranks of a training, which scale run begins "
             "on this machine alone.",
-            hint="--dry-run, and its command lines in a job of the cluster's own, with torchrun's --nnodes",
+            hint="--prepare, and its command lines in a job of the cluster's own, with torchrun's --nnodes",
         )
 
 
@@ -117,15 +124,13 @@ def require_consent(args: argparse.Namespace, missing: "list[SeedTraining]") -> 
     """
     from aira_bench.errors import UsageError
     from aira_bench.terminal import answer
-    from aira_contract.gpu_types import GPU_TYPES
 
     hours = sum(
         run.planned.hours * (1 - run.steps_done / run.planned.steps.steps) * run.planned.settings.gpus
         for run in missing
     )
     device = missing[0].planned.settings.gpu
-    unit = "GPU-hours" if device.name in GPU_TYPES else "hours"
-    said = f"{len(missing)} trainings are missing, about {hours:,.1f} {unit} of {device.name} by the plan."
+    said = f"{len(missing)} trainings are missing, about {hours:,.2g} {device.unit}-hours of {device.name} by the plan."
     if args.yes:
         return
     if not all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stderr)):

@@ -26,6 +26,10 @@ COEFFICIENTS = 3
 LINE_COEFFICIENTS = 2
 _FAR = 20.0
 """In ln N: a minimum half a billion times larger or smaller than what was trained is none."""
+_LEAST_BEND = 1e-9
+"""Of the loss: a parabola that bends less between its sizes bends by what floats round."""
+_MOST_CONDITION = 1e6
+"""Of the weighted parabola: beyond it two sizes are one, or one run weighs nothing beside another."""
 
 
 @dataclass(frozen=True)
@@ -39,9 +43,25 @@ class IsoflopDesign:
 
     @cached_property
     def budgets(self) -> Floats:
-        """The distinct budgets with a parabola, upwards: those with at least three sizes. Shape (budgets,)."""
-        found = np.unique(self.budgets_flops)
-        return np.array([each for each in found if len(np.unique(self.parameters[self.runs_at(each)])) >= COEFFICIENTS])
+        """The distinct budgets with a parabola, upwards: at least three sizes, apart enough. Shape (budgets,)."""
+        return np.array([each for each in np.unique(self.budgets_flops) if self._bears_parabola(each)])
+
+    def _bears_parabola(self, budget: float) -> bool:
+        runs = self.runs_at(budget)
+        if len(np.unique(self.parameters[runs])) < COEFFICIENTS:
+            return False
+        weights = self.weights[runs] / self.weights[runs].max()
+        return bool(np.linalg.cond(np.sqrt(weights)[:, None] * self.basis_at(budget)[0]) < _MOST_CONDITION)
+
+    def basis_at(self, budget: float) -> tuple[Floats, float, float]:
+        """Return 1, s and s^2 of a budget's runs, and the middle and the scale of s = (ln N - middle) / scale.
+
+        The largest s is 1: sizes that hardly differ would else leave nothing of a sum of their squares.
+        """
+        logs = np.log(self.parameters[self.runs_at(budget)])
+        middle = float(logs.mean())
+        scale = float(np.abs(logs - middle).max())
+        return np.stack([((logs - middle) / scale) ** power for power in range(COEFFICIENTS)], axis=-1), middle, scale
 
     def runs_at(self, budget: float) -> Integers:
         """Return the places of a budget's runs."""
@@ -97,16 +117,11 @@ def fit_parabolas(design: IsoflopDesign, losses: Floats) -> Parabolas:
     columns: list[tuple[Floats, ...]] = []
     for budget in design.budgets:
         runs = design.runs_at(budget)
-        logs = np.log(design.parameters[runs])
-        middle = float(logs.mean())
-        basis, weights = (
-            np.stack([np.ones_like(logs), logs - middle, (logs - middle) ** 2], axis=-1),
-            design.weights[runs],
-        )
-        covariance = np.linalg.inv(basis.T @ (weights[:, None] * basis))
+        (basis, middle, scale), weights = design.basis_at(budget), design.weights[runs]
+        covariance = np.asarray(np.linalg.inv(basis.T @ (weights[:, None] * basis)), np.float64)
         found = losses[..., runs] @ (covariance @ basis.T * weights).T
         residuals[..., runs] = losses[..., runs] - found @ basis.T
-        columns.append(_minimum(found, covariance, middle))
+        columns.append(_minimum(found, covariance, middle, scale))
     if not columns:
         none = np.empty((*losses.shape[:-1], 0))
         return Parabolas(none, none, none, none, none, residuals)
@@ -114,21 +129,21 @@ def fit_parabolas(design: IsoflopDesign, losses: Floats) -> Parabolas:
     return Parabolas(curvature, log_size, minimum, of_size, of_minimum, residuals)
 
 
-def _minimum(coefficients: Floats, covariance: Floats, middle: float) -> tuple[Floats, ...]:
-    """Curvature, ln N*, L* and the variances of the last two by the delta method, from (..., 3) coefficients.
+def _minimum(coefficients: Floats, covariance: Floats, middle: float, scale: float) -> tuple[Floats, ...]:
+    """Curvature, ln N*, L* and the variances of the last two by the delta method, from (..., 3) coefficients of s.
 
-    The minimum's own derivative is the basis at u* (at a minimum, moving u* changes nothing); that of u* = -b / 2a is
-    (0, -1, -2 u*) / 2a.
+    The minimum's own derivative is the basis at s* (at a minimum, moving s* changes nothing); that of s* = -b / 2a is
+    (0, -1, -2 s*) / 2a.
     """
     c, b, a = (coefficients[..., index] for index in range(COEFFICIENTS))
-    a = np.where(a > 0, a, np.nan)
+    a = np.where(a > _LEAST_BEND * np.abs(c), a, np.nan)
     at = -b / (2 * a)
-    at = np.where(np.abs(at) < _FAR, at, np.nan)
+    at = np.where(np.abs(at * scale) < _FAR, at, np.nan)
     ones = np.ones_like(at)
     of_minimum = np.stack([ones, at, at**2], axis=-1)
     of_place = np.stack([0 * ones, -ones, -2 * at], axis=-1) / (2 * a)[..., None]
-    variances = (np.einsum("...i,ij,...j->...", each, covariance, each) for each in (of_place, of_minimum))
-    return 2 * coefficients[..., 2], at + middle, c + b * at / 2, *variances
+    variances = (np.einsum("...i,ij,...j->...", each, covariance, each) for each in (scale * of_place, of_minimum))
+    return 2 * coefficients[..., 2] / scale**2, at * scale + middle, c + b * at / 2, *variances
 
 
 def frontier_line(design: IsoflopDesign, parabolas: Parabolas) -> PowerLaw:

@@ -9,7 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from aira_bench.files import write_atomically, write_json
+from aira_bench.scaling.downstream.render import table_rows
+from aira_bench.scaling.downstream.scores import ScoreRow
+from aira_bench.scaling.downstream.suites import DownstreamSuite
 from aira_bench.scaling.grow.comparison import LossComparison, ModelLosses
+from aira_bench.scaling.grow.downstream_scores import DownstreamScores
 from aira_bench.scaling.grow.growth import RECORD, GrowthRequest
 from aira_bench.scaling.grow.render import interval_words
 from aira_bench.scaling.notation import write_pattern
@@ -32,6 +36,7 @@ def write_page(
     growing: GrowthRequest,
     found: LossComparison,
     trainings: Sequence[SeedTraining],
+    downstream: DownstreamScores,
     record: Mapping[str, Any],
 ) -> Path:
     """Write the page, its pictures and its values; return the page.
@@ -41,6 +46,7 @@ def write_page(
         growing: what was grown.
         found: what its trainings show.
         trainings: all seeds of all models.
+        downstream: what was evaluated of them.
         record: the same as JSON values.
     """
     pictures = folder / "pictures"
@@ -57,6 +63,7 @@ def write_page(
         "plan": growing.plan, "planned": _planned(growing), "assumptions": assumptions(growing.plan),
         "found": found, "rows": _rows(found), "losses": losses, "record": RECORD,
         "trainings": [_training(run) for run in trainings],
+        "suites": [_suite(suite, rows) for suite, rows in downstream.suites], "other_suites": downstream.others,
     }  # fmt: skip
     write_atomically(folder / INDEX, render("growth.html.j2", **values), lasting=False)
     return folder / INDEX
@@ -137,6 +144,11 @@ def _losses(found: LossComparison) -> str:
 
 def _best_first(found: LossComparison) -> list[ModelLosses]:
     return sorted(found.models, key=lambda each: each.mean.value)
+
+
+def _suite(suite: DownstreamSuite, rows: Sequence[ScoreRow]) -> dict[str, object]:
+    table = [{name: text for name, text in row.items() if name != "from"} for row in table_rows(suite, rows)]
+    return {"title": suite.title, "columns": list(table[0]), "rows": [list(row.values()) for row in table]}
 
 
 def _training(run: SeedTraining) -> tuple[object, ...]:

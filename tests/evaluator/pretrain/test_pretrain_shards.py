@@ -111,6 +111,18 @@ def outside(folder: Path) -> None:
     edit(folder, train=[{"file": "../secret", "tokens": 1, "sha256": ""}])
 
 
+def odd_file(folder: Path) -> None:
+    edit(folder, train=[{"file": 3, "tokens": 1, "sha256": ""}])
+
+
+def odd_count(folder: Path) -> None:
+    edit(folder, train=[{"file": "train-00000.bin", "tokens": 20.0, "sha256": ""}])
+
+
+def deep(folder: Path) -> None:
+    (folder / "manifest.json").write_text("[" * 100_000)
+
+
 def edit(folder: Path, **changed: object) -> None:
     path = folder / "manifest.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | changed))
@@ -126,6 +138,9 @@ def edit(folder: Path, **changed: object) -> None:
         (unknown_key, "unexpected keyword argument 'more'"),
         (not_a_number, "vocabulary is no int"),
         (outside, "names of files are plain"),
+        (odd_file, "file is no str"),
+        (odd_count, "tokens is no int"),
+        (deep, "not a manifest of tokens"),
     ],
 )
 def test_a_damaged_folder_is_told(tmp_path: Path, harm: Callable[[Path], None], said: str) -> None:

@@ -112,6 +112,30 @@ def test_a_checkpoint_that_was_cut_off_is_none(trained: Path, tmp_path: Path) ->
     assert whole_checkpoints(out / "checkpoints") == [STEPS]
 
 
+@pytest.mark.parametrize("damaged", ["__0_0.distcp", ".metadata"])
+def test_a_damaged_checkpoint_is_one_line_that_names_the_one_before(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], damaged: str
+) -> None:
+    out = resumed(trained, "A-M", STEPS, tmp_path / "out")
+    newest = out / f"checkpoints/step-{STEPS:08}"
+    shutil.copytree(newest, out / f"checkpoints/step-{STEPS - 1:08}")
+    content = (newest / damaged).read_bytes()
+    (newest / damaged).write_bytes(content[: len(content) // 2])
+    assert main(arguments(trained, "A-M", out)) == 2
+    printed = capsys.readouterr().err
+    assert f"step-{STEPS:08} cannot be read" in printed
+    assert f"goes on from step {STEPS - 1}." in printed
+    assert printed.count("\n") == 1
+
+
+@pytest.mark.parametrize("words", [("--microbatch", "-4"), ("--microbatch", "0"), ("--stop-after", "0")])
+def test_counts_are_above_0(tmp_path: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([*arguments(tmp_path, "A-M", tmp_path / "out"), *words])
+    assert ended.value.code == 2
+    assert "is not a whole number above 0" in capsys.readouterr().err
+
+
 def test_weights_are_those_of_the_large_model_by_name(trained: Path) -> None:
     size = json.loads((trained / "Mb-M-A/pretrain.json").read_text())["identity"]
     from aira_contract.model_sizes import model_size

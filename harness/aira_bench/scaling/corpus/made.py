@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from aira_bench.errors import UsageError
-from aira_bench.files import read_text, reason
+from aira_bench.files import hash_file, read_text, reason
 from aira_contract.token_making import CORPUS
 
 MANIFEST = "manifest.json"
@@ -57,6 +57,9 @@ class MadeTokens:
     manifest: _Manifest
     corpus: _Corpus | None
     """None of a folder that was not made of text by `scale data`."""
+
+    sha256: str
+    """Of the manifest, by which trainings name the tokens that they were begun on."""
 
     @property
     def tokens(self) -> int:
@@ -113,6 +116,7 @@ def made_tokens(folder: Path) -> MadeTokens:
         folder,
         _read(folder / MANIFEST, _MANIFESTS),
         _read(folder / CORPUS, _CORPORA) if (folder / CORPUS).exists() else None,
+        hash_file(folder, MANIFEST, _MOST_BYTES),
     )
 
 

@@ -5,6 +5,7 @@ Scores of different weights, suites, types or versions never stand in one file. 
 (`scores`).
 """
 
+import glob
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -58,13 +59,14 @@ def file_of(folder: Path, suite: DownstreamSuite, model: EvaluatedModel) -> Path
     return folder / FOLDER / f"{suite.name}-step-{model.step:08}{limited}.json"
 
 
-def stored(folder: Path, suite: DownstreamSuite) -> list[StoredEvaluation]:
-    """Return all evaluations of a suite that lie in a training's folder, by name.
+def stored(folder: Path, suite: DownstreamSuite | None = None) -> list[StoredEvaluation]:
+    """Return all evaluations that lie in a training's folder, or those of one suite, by file name.
 
     Raises:
         RunStateError: a file cannot be read.
     """
-    return [_read(path) for path in sorted((folder / FOLDER).glob(f"{suite.name}-step-*.json"))]
+    name = "*" if suite is None else glob.escape(suite.name)
+    return [_read(path) for path in sorted((folder / FOLDER).glob(f"{name}-step-*.json"))]
 
 
 def write(path: Path, evaluation: StoredEvaluation) -> None:

@@ -8,6 +8,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from aira_bench.errors import RunStateError
 from aira_bench.published_tables import read_table
 from aira_bench.scaling.downstream.evaluated import StoredEvaluation
 from aira_bench.scaling.downstream.suites import DownstreamSuite, SuiteTask
@@ -64,13 +65,22 @@ def centred(estimate: MetricEstimate, task: SuiteTask) -> MetricEstimate:
 
 
 def evaluated_row(name: str, suite: DownstreamSuite, evaluation: StoredEvaluation) -> ScoreRow:
-    """Return the row of an evaluation."""
+    """Return the row of an evaluation.
+
+    Raises:
+        RunStateError: a task's scores lack a metric.
+    """
     scores: dict[str, MetricEstimate] = {}
     normalized: dict[str, MetricEstimate] = {}
     for task in suite.tasks:
         found = evaluation.of(task.lm_eval)
         if found is None:
             continue
+        if lacking := [metric for metric in task.metrics if metric not in found.metrics]:
+            raise RunStateError(
+                f"The evaluation of {name} has no {lacking[0]} of {task.lm_eval}.",
+                hint="without its file, aira-bench scale evaluate makes it anew",
+            )
         scores[task.name] = _percent(found.metrics[task.metric], task)
         if task.normalized is not None:
             normalized[task.name] = _percent(found.metrics[task.normalized], task)

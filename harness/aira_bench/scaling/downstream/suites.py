@@ -126,9 +126,10 @@ def _read(path: Path, name: str, folder: Path | None) -> DownstreamSuite:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "the file"
         raise UsageError(f"{path} is no suite: {where}: {first['msg']}.") from error
-    names = [task.lm_eval for task in found.tasks]
-    if len(set(names)) != len(names):
-        raise UsageError(f"{path} has a task of lm_eval twice.")
+    for said, names in (("task of lm_eval", [task.lm_eval for task in found.tasks]),
+                        ("name of a task", [task.name for task in found.tasks])):  # fmt: skip
+        if len(set(names)) != len(names):
+            raise UsageError(f"{path} has a {said} twice.")
     return DownstreamSuite(
         name, hashlib.sha256(text.encode()).hexdigest(), folder, found.title, found.source, found.tasks,
         found.published, found.average, found.normalized_average, found.notes,

@@ -234,6 +234,8 @@ def _budget(
     sizes = sorted({run.parameters for run in chosen})
     if place is None:
         said = f"{len(sizes)} size{'' if len(sizes) == 1 else 's'}: a parabola needs {COEFFICIENTS}"
+        if len(sizes) >= COEFFICIENTS:
+            said = "no parabola: sizes are too near each other, or weigh too little beside others"
         return BudgetFit(budget, chosen, (), None, None, None, (said,))
     found, made = fit.parabolas, None if drawn is None else drawn.parabolas
     none = np.empty(0)

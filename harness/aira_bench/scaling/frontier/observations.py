@@ -19,10 +19,14 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from aira_bench.errors import UsageError
 from aira_bench.excerpts import VALUE_CHARS
 from aira_bench.files import Unacceptable, read_text, reason
+
+if TYPE_CHECKING:
+    from aira_bench.scaling.trained_folders import TrainingFolder
 
 REQUIRED = ("architecture", "parameters", "budget_flops", "loss")
 OPTIONAL = ("seed", "loss_sd")
@@ -74,22 +78,23 @@ def read_observations(paths: Sequence[Path]) -> Observations:
     """
     runs: list[TrainedRun] = []
     missing = other = 0
-    marks: list[str] = []
+    first: TrainingFolder | None = None
     for path in paths:
-        found, lost, left, marked = _read_folder(path) if path.is_dir() else (*_read_table(path), 0, ())
+        if path.is_dir():
+            found, lost, left, first = _read_folder(path, first)
+        else:
+            (found, lost), left = _read_table(path), 0
         runs += found
         missing += lost
         other += left
-        marks += marked
     if not runs:
         budgets = f" {other} of recipes without a FLOP budget are left out." if other else ""
         raise UsageError(f"None of {missing} runs has a loss, so there is nothing to fit.{budgets}", hint=_EXAMPLE)
     _require_once(runs)
     if len({run.loss_sd is None for run in runs}) > 1:
         raise UsageError("Some runs have a loss_sd and some have none.", hint="a loss_sd in every line, or in none")
-    return Observations(
-        tuple(sorted(runs, key=_order)), missing, runs[0].architecture, other, tuple(dict.fromkeys(marks))
-    )
+    marks = () if first is None else first.marks
+    return Observations(tuple(sorted(runs, key=_order)), missing, runs[0].architecture, other, marks)
 
 
 def _order(run: TrainedRun) -> tuple[str, float, float, int, float]:
@@ -106,14 +111,13 @@ def _require_once(runs: Iterable[TrainedRun]) -> None:
         )  # fmt: skip
 
 
-def _read_folder(path: Path) -> tuple[list[TrainedRun], int, int, tuple[str, ...]]:
-    from aira_bench.scaling.trained_folders import (  # pydantic takes time to load
-        TrainingFolder,
-        training_folders,
-    )
+def _read_folder(
+    path: Path, first: "TrainingFolder | None"
+) -> "tuple[list[TrainedRun], int, int, TrainingFolder | None]":
+    """Read a folder's trainings; `first` is the first of the folders before, whose data all have in common."""
+    from aira_bench.scaling.trained_folders import training_folders  # pydantic takes time to load
 
     runs, lost, other = [], 0, 0
-    first: TrainingFolder | None = None
     for found in training_folders(path):
         loss, budget = found.record.validation_loss, found.budget_flops
         first = first or found
@@ -129,7 +133,7 @@ def _read_folder(path: Path) -> tuple[list[TrainedRun], int, int, tuple[str, ...
         else:
             seed = found.record.identity.seed
             runs.append(TrainedRun(found.architecture, float(found.parameters), budget, loss, seed))
-    return runs, lost, other, () if first is None else first.marks
+    return runs, lost, other, first
 
 
 def _read_table(path: Path) -> tuple[list[TrainedRun], int]:

@@ -20,6 +20,7 @@ from aira_bench.errors import RunStateError, UsageError
 from aira_bench.files import Unacceptable, parse_json, read_text, reason, write_json
 from aira_bench.scaling.aggregate import Aggregation, Voter
 from aira_bench.scaling.grow.comparison import LossComparison, comparison_record
+from aira_bench.scaling.grow.downstream_scores import DownstreamScores
 from aira_bench.scaling.grow.models import ComparedModel
 from aira_bench.scaling.notation import write_pattern
 from aira_bench.scaling.plan.planned import Plan
@@ -115,8 +116,10 @@ def _asked(growing: GrowthRequest) -> _Asked:
     )  # fmt: skip
 
 
-def growth_record(growing: GrowthRequest, found: LossComparison, trainings: Sequence[SeedTraining]) -> dict[str, Any]:
-    """Return the whole way as JSON values: votes, models, plan and losses."""
+def growth_record(
+    growing: GrowthRequest, found: LossComparison, trainings: Sequence[SeedTraining], downstream: DownstreamScores
+) -> dict[str, Any]:
+    """Return the whole way as JSON values: votes, models, plan, losses and downstream scores."""
     return {
         "schema": 1,
         "runs": list(growing.runs),
@@ -133,4 +136,5 @@ def growth_record(growing: GrowthRequest, found: LossComparison, trainings: Sequ
         ],
         "plan": plan_record(growing.plan),
         "comparison": comparison_record(found, trainings),
+        "downstream": downstream.record(),
     }  # fmt: skip

@@ -5,7 +5,6 @@ Whoever is stopped asks its trainings to stop, which they do with a checkpoint; 
 machines, and what to train (`trainings`).
 """
 
-import os
 import subprocess
 import time
 from collections import deque
@@ -14,6 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from aira_bench.errors import AiraError
+from aira_bench.scaling.evaluator_process import training_environment
 from aira_bench.scaling.plan.trainings import SeedTraining, is_trained_elsewhere, prepare
 from aira_contract.pretraining import DIVERGED_STATUS, STOPPED_STATUS
 
@@ -54,7 +54,7 @@ def carry_out(
         lines: in the order in which they begin.
         at_once: how many go on at a time.
         tell: told of each that begins.
-        variables: of their environment, where this process's has none of that name.
+        variables: of their environment, where that has none of the name; it holds no key (`evaluator_process`).
 
     Raises:
         AiraError: one did not end well, or is another process's; the others are asked to stop.
@@ -66,7 +66,7 @@ def carry_out(
                 number, (run, line) = waiting.popleft()
                 steps = run.planned.steps.steps
                 tell(f"{number} of {len(lines)}: {run.folder.name}, step {run.steps_done:,} of {steps:,}")
-                going.append(_begun(run, line, {**(variables or {}), **os.environ}))
+                going.append(_begun(run, line, {**(variables or {}), **training_environment()}))
             with suppress(subprocess.TimeoutExpired):
                 going[0].process.wait(_LOOK_S)
             going = [each for each in going if not each.is_over()]

@@ -16,7 +16,7 @@ Not covered: what it costs (`planned`), and agents' searches (`aira_bench.suites
 """
 
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -111,6 +111,22 @@ def read_pretraining(named: str) -> PretrainingSuite:
         where = ".".join(map(str, first["loc"]))
         raise UsageError(f"The suite {path} is not valid: {where}: {first['msg']}.", hint=hint) from error
     return PretrainingSuite(path.stem, file.title, file.experiment)
+
+
+def asked_experiment(architectures: Sequence[str], scales: Sequence[str], recipes: Sequence[str]) -> Experiment:
+    """Return what a command line asks for, in place of a suite.
+
+    Raises:
+        UsageError: it is more than a suite may have.
+    """
+    try:
+        return Experiment(
+            name=", ".join(architectures)[:100] or "asked", architectures=tuple(architectures), scales=tuple(scales),
+            recipes=tuple(recipes),
+        )  # fmt: skip
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise UsageError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}.", hint="fewer at a time") from error
 
 
 def named_recipe(named: str) -> Recipe:

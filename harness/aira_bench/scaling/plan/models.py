@@ -4,9 +4,9 @@ A name stands for the full-size pattern that the paper prints; the name of a sea
 stretched form, or else its stacked one. A pattern that has the scale's size is taken as it is, another one is stretched
 to it. Each choice is said beside the model.
 
-Where a recipe is a FLOP budget of the paper's Tables 10 and 11 and the architecture is one of their rows, the steps are
-those that the tables print. In 28 of 57 rows they are of other layer counts than the pattern's (docs/scaling.md); what
-the pattern's own layers would give is said then. All other steps are the recipe's.
+Where a recipe is a FLOP budget of the paper's Tables 10 and 11, in steps of their tokens, and the architecture is one
+of their rows, the steps are those that the tables print. In 28 of 57 rows they are of other layer counts than the
+pattern's (docs/scaling.md); what the pattern's own layers would give is said then. All other steps are the recipe's.
 
 Not covered: what it takes to train it (`planned`).
 """
@@ -16,14 +16,22 @@ from dataclasses import dataclass
 from functools import cache
 
 from aira_bench.errors import UsageError
+from aira_bench.excerpts import VALUE_CHARS
 from aira_bench.published_tables import read_table
 from aira_bench.scaling.extrapolate import extrapolate
 from aira_bench.scaling.notation import NotationError, read_architecture, write_pattern
-from aira_contract.model_sizes import SCALES, ModelSize
+from aira_contract.model_sizes import SCALES, SEQUENCE_TOKENS, ModelSize
 from aira_contract.patterns import Pattern
 from aira_contract.presets import FOUND_BY_AGENTS, Preset, find_preset, name_of
 from aira_contract.recipes import Recipe, RecipeError
-from aira_contract.training_arithmetic import FLOP_BUDGETS, LayerCounts, count_layers, isoflop_steps, parameters
+from aira_contract.training_arithmetic import (
+    FLOP_BUDGETS,
+    STEP_TOKENS,
+    LayerCounts,
+    count_layers,
+    isoflop_steps,
+    parameters,
+)
 
 _LIKE_THE_SCALE = (0.6, 1.6)
 """Parameters over the scale's: published models lie from 0.86 to 1.10."""
@@ -88,7 +96,7 @@ def _of_pattern(text: str, scale: str, recipe: Recipe) -> PlannedModel:
         pattern = read_architecture(text)
     except NotationError as error:
         raise UsageError(
-            f"{text!r} is neither a suite nor an architecture: {error.message}",
+            f"{text[:VALUE_CHARS]!r} is neither a suite nor an architecture: {error.message}",
             hint="aira-bench architectures   (names; a pattern is such as '5(2A-M)-A', a suite 'paper' or FILE.toml)",
         ) from error
     size = size_at(recipe, pattern, scale)
@@ -133,7 +141,8 @@ def planned_steps(model: PlannedModel, recipe: Recipe) -> PlannedSteps:
     except RecipeError as error:
         raise UsageError(f"{str(error)[:1].upper()}{str(error)[1:]}.", hint="a larger budget") from error
     printed = None if model.preset is None else published_counts(model.preset, model.scale)
-    if recipe.flop_budget not in FLOP_BUDGETS or printed is None:
+    tokens = (recipe.sequence_tokens, recipe.step_tokens)
+    if recipe.flop_budget not in FLOP_BUDGETS or tokens != (SEQUENCE_TOKENS, STEP_TOKENS) or printed is None:
         return PlannedSteps(own, published=False)
     steps = isoflop_steps(printed, model.size, recipe.flop_budget)
     if printed == model.counts:

@@ -83,7 +83,8 @@ def _table(columns: list[str], plan: Plan) -> Table:
     table = Table(box=None, pad_edge=False)
     priced = plan.settings.dollars_per_gpu_hour is not None
     for name in [*columns, "dollars"] if priced else columns:
-        table.add_column(name, justify="right" if name in _RIGHT else "left")
+        said = name.replace("GPU", plan.settings.gpu.unit)
+        table.add_column(said, justify="right" if name in _RIGHT else "left")
     return table
 
 
@@ -94,17 +95,17 @@ def _priced(row: list[str], dollars: float | None) -> list[str]:
 def _total(plan: Plan) -> str:
     dollars = "" if plan.dollars is None else f", {plan.dollars:,.0f} dollars"
     runs = "1 run" if plan.runs == 1 else f"{plan.runs} runs"
-    days = _hours(plan.gpu_hours / plan.settings.gpus / 24)
+    days, gpu = _hours(plan.gpu_hours / plan.settings.gpus / 24), plan.settings.gpu
     return (
-        f"total: {runs}, {_count(plan.tokens)} tokens, {_hours(plan.gpu_hours)} GPU-hours ({days} days of "
-        f"{plan.settings.gpus} x {plan.settings.gpu.name}){dollars}, "
+        f"total: {runs}, {_count(plan.tokens)} tokens, {_hours(plan.gpu_hours)} {gpu.unit}-hours ({days} days of "
+        f"{plan.settings.gpus} x {gpu.name}){dollars}, "
         f"{_bytes(plan.checkpoint_bytes)} of checkpoints, {_bytes(plan.data_bytes)} of token ids"
     )
 
 
 def assumptions(plan: Plan) -> list[tuple[str, str]]:
     """Return what a plan rests on, in words, by what it is about."""
-    settings, found = plan.settings, plan.trainings
+    settings, found, unit = plan.settings, plan.trainings, plan.settings.gpu.unit
     said = [("note", note) for note in plan.notes]
     measured = [each for each in found if each.throughput.measured]
     bases = list(dict.fromkeys(each.throughput.basis for each in found))
@@ -112,16 +113,18 @@ def assumptions(plan: Plan) -> list[tuple[str, str]]:
     if measured and len(measured) < len(found):
         said.append(("throughput", f"{len(measured)} of {len(found)} trainings as measured, the others by MFU"))
     if settings.gpus > 1:
-        said.append(("throughput", f"in proportion to GPUs: {settings.gpus} are {settings.gpus} times as fast as one"))
+        said.append(
+            ("throughput", f"in proportion to {unit}s: {settings.gpus} are {settings.gpus} times as fast as one")
+        )
     layouts = dict.fromkeys((each.layout.recompute, each.layout.sequences) for each in found)
     shown = "; ".join(f"{count} sequence{'s' * (count > 1)} at a time, recomputed: {what}" for what, count in layouts)
-    said.append(("memory", f"estimated for {shown}; {FREE_SHARE:.0%} of a GPU is to stay free"))
+    said.append(("memory", f"estimated for {shown}; {FREE_SHARE:.0%} of a {unit}'s memory is to stay free"))
     if any(not each.fits for each in found):
-        said.append(("memory", "too much for this GPU: more of them, or a larger type"))
+        said.append(("memory", f"too much for this {unit}: more of them, or a larger type"))
     if settings.dollars_per_gpu_hour is None:
         said.append(("dollars", "no price was given: --dollars-per-gpu-hour USD"))
     else:
-        said.append(("dollars", f"{settings.dollars_per_gpu_hour:g} a GPU-hour"))
+        said.append(("dollars", f"{settings.dollars_per_gpu_hour:g} a {unit}-hour"))
     said.append(("disk", f"{settings.checkpoints} checkpoints kept of each run, 12 bytes a parameter"))
     published = [each for each in found if each.steps.note]
     if len(published) == 1:
@@ -135,7 +138,7 @@ def assumptions(plan: Plan) -> list[tuple[str, str]]:
     said += chosen[:_MOST_SAID]
     if len(chosen) > _MOST_SAID:
         said.append(("models", f"{len(chosen) - _MOST_SAID} notes more are with --json"))
-    said.append(("not counted", "evaluation, restarts, idle GPUs, downloads"))
+    said.append(("not counted", f"evaluation, restarts, idle {unit}s, downloads"))
     return said
 
 

@@ -3,8 +3,9 @@
     architecture,scale,gpu,tokens_per_s,memory_gib,how
 
 is a table of measurements; one comes with the package, others are the user's. A measurement holds for the same layers
-in the same order, the same scale and the same type of GPU, and for nothing else. Utilization (MFU) is the share of the
-GPU's dense bfloat16 peak, of the FLOPs of `aira_contract.training_arithmetic` with the output head.
+in the same order, the same scale and the same type of GPU, at the paper's length and vocabulary, and for nothing else.
+Utilization (MFU) is the share of the GPU's dense bfloat16 peak, of the FLOPs of `aira_contract.training_arithmetic`
+with the output head.
 
 Not covered: how throughput falls with the number of GPUs. A plan takes it as in proportion, and says so.
 """
@@ -21,13 +22,13 @@ from aira_bench.excerpts import VALUE_CHARS
 from aira_bench.files import Unacceptable, read_text, reason
 from aira_bench.scaling.notation import NotationError, read_architecture
 from aira_contract.gpu_types import GPU_TYPES, GpuType
-from aira_contract.model_sizes import ModelSize
+from aira_contract.model_sizes import SEQUENCE_TOKENS, VOCABULARY, ModelSize
 from aira_contract.patterns import Pattern
 from aira_contract.training_arithmetic import count_layers, flops_per_token, head_flops_per_token
 
 SHIPPED = Path(__file__).with_name("measured.csv")
 DEFAULT_MFU = 0.4
-"""What is measured lies from 0.30 to 0.43 (docs/performance.md)."""
+"""What is measured lies from 0.45 to 0.60 (docs/performance.md)."""
 COLUMNS = ("architecture", "scale", "gpu", "tokens_per_s", "memory_gib", "how")
 _MOST_BYTES = 1 << 22
 _HINT = f"a CSV with the columns {','.join(COLUMNS)} (docs/scaling.md)"
@@ -120,7 +121,7 @@ def throughput(
         mfu: share of the GPU's peak where nothing was measured.
         known: measurements.
     """
-    for each in reversed(known):
+    for each in reversed(known if (sequence_tokens, vocabulary) == (SEQUENCE_TOKENS, VOCABULARY) else ()):
         if (each.pattern, each.scale, each.gpu) == (pattern, size.scale, gpu.name):
             return Throughput(each.tokens_per_s, measured=True, basis=f"measured on {gpu.name}: {each.how}")
     flops = training_flops(pattern, size, sequence_tokens, vocabulary)

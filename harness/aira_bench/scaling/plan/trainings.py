@@ -8,23 +8,26 @@ Not covered: several machines, and whether a training that goes on elsewhere is 
 """
 
 import fcntl
+import hashlib
+import json
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 from aira_bench.errors import UsageError
+from aira_bench.excerpts import VALUE_CHARS
 from aira_bench.files import write_atomically, write_json
+from aira_bench.scaling.corpus.made import MadeTokens
 from aira_bench.scaling.notation import write_pattern
 from aira_bench.scaling.plan.planned import Plan, PlannedTraining
 from aira_bench.scaling.trained_folders import BEGUN, BegunTraining, TrainingFolder, training_folders
 from aira_contract.pretraining import LOCK, RECORD
-from aira_contract.recipes import FOLDER
+from aira_contract.recipes import Recipe, write_recipe
 
 State = Literal["done", "begun", "missing"]
 TRAINER = "aira_evaluator.pretrain.train"
-_BUDGET = re.compile(r"^flop_budget\s*=.*$", re.MULTILINE)
 _NAME_CHARS = 150
 
 
@@ -58,31 +61,77 @@ def seed_trainings(plan: Plan, folder: Path) -> tuple[SeedTraining, ...]:
         UsageError: a folder holds another training than its name says.
         RunStateError: a record cannot be read.
     """
-    runs = []
+    runs: dict[Path, SeedTraining] = {}
     for planned in plan.trainings:
         for seed in range(planned.training.seeds):
             place = folder / _name(planned, seed)
+            other = runs.get(place)
+            if other is not None and _trained(other.planned, seed) != _trained(planned, seed):
+                raise UsageError(
+                    f"{_said(other.planned)} and {_said(planned)} are two trainings with one folder, {place.name}.",
+                    hint="one of them with another --out, or its recipe under another name",
+                )
             found = next(iter(training_folders(place)), None) if (place / RECORD).exists() else None
             if found is not None:
                 _require_same(planned, seed, found)
-            runs.append(SeedTraining(planned, seed, place, found))
-    return tuple(runs)
+            runs.setdefault(place, SeedTraining(planned, seed, place, found))
+    return tuple(runs.values())
 
 
 def _name(planned: PlannedTraining, seed: int) -> str:
-    words = f"{planned.model.name}-{planned.model.scale}-{planned.training.recipe.name}"
-    return f"{re.sub(r'[^a-z0-9.]+', '-', words.lower()).strip('-')[:_NAME_CHARS]}-s{seed}"
+    """Patterns that differ in brackets alone differ in underscores; `(Stretched)` behind a title is a word of it."""
+    words = f"{planned.model.name}-{planned.model.scale}-{planned.training.recipe.name}".lower()
+    marked = re.sub(r" \((\w+)\)", r"-\1", words).translate(str.maketrans("()", "__"))
+    name = re.sub(r"[^a-z0-9._]+", "-", marked).strip("-")
+    if len(name) > _NAME_CHARS:
+        name = f"{name[:_NAME_CHARS]}-{hashlib.sha256(words.encode()).hexdigest()[:8]}"
+    return f"{name}-s{seed}"
+
+
+def _said(planned: PlannedTraining) -> str:
+    return f"{write_pattern(planned.model.pattern)} at {planned.model.scale} by {planned.training.named}"[:_NAME_CHARS]
+
+
+def _trained(planned: PlannedTraining, seed: int) -> dict[str, object]:
+    """What a training's numbers follow from, as its record has it; what its recipe is called is none of that."""
+    recipe = asdict(_recipe(planned))
+    settings = {f"{key} of its recipe": recipe[key] for key in recipe if key not in ("name", "title", "scales")}
+    pattern = write_pattern(planned.model.pattern)
+    found = {"pattern": pattern, "scale": planned.model.scale, "seed": seed, "steps": planned.steps.steps, **settings}
+    return cast("dict[str, object]", json.loads(json.dumps(found)))
 
 
 def _require_same(planned: PlannedTraining, seed: int, found: TrainingFolder) -> None:
     identity = found.record.identity
-    expected = (planned.model.pattern, planned.model.scale, seed, planned.steps.steps)
-    if (found.pattern, identity.scale, identity.seed, identity.steps) != expected:
-        raise UsageError(
-            f"{found.folder} holds another training than is planned: {write_pattern(found.pattern)} at "
-            f"{identity.scale} with seed {identity.seed}, {identity.steps:,} steps; expected {planned.steps.steps:,}.",
-            hint="--out DIR   (another folder)",
-        )
+    there: dict[str, object] = {f"{key} of its recipe": value for key, value in identity.recipe.items()}
+    there |= {"pattern": write_pattern(found.pattern), "scale": identity.scale, "seed": identity.seed}
+    there |= {"steps": identity.steps}
+    for name, expected in _trained(planned, seed).items():
+        if there.get(name) != expected:
+            raise UsageError(
+                f"{found.folder} holds another training than is planned: {name} {_value(there.get(name))}, "
+                f"expected {_value(expected)}.",
+                hint="--out DIR   (another folder)",
+            )
+
+
+def _value(value: object) -> str:
+    said = f"{value:,}" if isinstance(value, int) else str(value)
+    return said[:VALUE_CHARS]
+
+
+def require_same_tokens(runs: Sequence[SeedTraining], tokens: MadeTokens) -> None:
+    """Refuse tokens that are not those on which a training was begun.
+
+    Raises:
+        UsageError: they are others.
+    """
+    for run in runs:
+        if run.found is not None and run.found.record.identity.data.get("sha256") != tokens.sha256:
+            raise UsageError(
+                f"{run.folder} was trained on other tokens than those in {tokens.folder}.",
+                hint="--out DIR   (another folder)",
+            )
 
 
 def is_trained_elsewhere(run: SeedTraining) -> bool:
@@ -100,6 +149,7 @@ def is_trained_elsewhere(run: SeedTraining) -> bool:
 def prepare(run: SeedTraining) -> None:
     """Write what a run is begun for, and its recipe where that is not the shipped one."""
     training, steps = run.planned.training, run.planned.steps
+    recipe = _recipe(run.planned)
     budget = training.recipe.flop_budget
     begun = BegunTraining(
         1, run.planned.model.name, training.scale, training.recipe.name, run.seed, steps.steps,
@@ -108,16 +158,17 @@ def prepare(run: SeedTraining) -> None:
     run.folder.mkdir(parents=True, exist_ok=True)
     write_json(run.folder / BEGUN, asdict(begun))
     if steps.note:
-        write_atomically(_published_recipe(run), _with_steps(training.recipe.name, steps.steps).encode())
+        write_atomically(_published_recipe(run), write_recipe(recipe).encode())
 
 
 def _published_recipe(run: SeedTraining) -> Path:
     return run.folder / f"{run.planned.training.recipe.name}-published.toml"
 
 
-def _with_steps(recipe: str, steps: int) -> str:
-    text = (FOLDER / f"{recipe}.toml").read_text(encoding="utf-8")
-    return _BUDGET.sub(f"steps = {steps}", text)
+def _recipe(planned: PlannedTraining) -> Recipe:
+    """By which it is trained: with the published steps in place of the budget, where those are not what it buys."""
+    recipe, steps = planned.training.recipe, planned.steps
+    return replace(recipe, steps=steps.steps, flop_budget=None) if steps.note else recipe
 
 
 def command(run: SeedTraining, data: Path, python: str, options: Sequence[str] = ()) -> list[str]:
