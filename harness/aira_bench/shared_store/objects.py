@@ -177,13 +177,11 @@ class ObjectStore:
 
         Raises:
             MachineError: the storage failed.
-            PrerequisiteError: it may not be used.
+            PrerequisiteError: it may not be used, or there is no such bucket.
         """
         start = f"{self.address.path}/"
         try:
             found = self._files.find(self._key(folder) if folder else self.address.path, detail=True)
-        except FileNotFoundError:
-            return {}
         except Exception as error:
             self._failed(folder, error)
         return {name.removeprefix(start): _listed(about) for name, about in found.items() if name.startswith(start)}
