@@ -70,7 +70,8 @@ def carried_out(
         confirming: options of workers that confirm and do nothing else; None for others.
 
     Raises:
-        AiraError: what the first of the seeds that halted failed with; the display knows all of them.
+        AiraError: what the first of the seeds that halted failed with, of which the display knows all; or what one was
+            given back for.
         SandboxError: workers ended, and no seed got any further.
         KeyboardInterrupt: the command was stopped, and its workers with it.
     """
@@ -134,7 +135,17 @@ def _worked(
             look_again(args)
         look()
     if _left(folders) and not any(halts(folder) for folder in folders):
-        raise SandboxError(f"The workers ended, and seeds are left; {logs} has what they said.", hint=f"ls {logs}")
+        raise _given_back(folders, logs)
+
+
+def _given_back(folders: "Sequence[RunFolder]", logs: Path) -> AiraError:
+    """Why seeds are left of which none halted: what a worker gave one back for, say what its machine lacks."""
+    for folder in folders:
+        for seed, entry in sorted(folder.lease_entries().items()):
+            if entry.state == "released" and entry.why:
+                told = f"Seed {seed} of {folder.path.name} was left by a worker on {entry.host}: {entry.why}"
+                return error_of_status(entry.status)(told, hint=f"ls {logs}")
+    return SandboxError(f"The workers ended, and seeds are left; {logs} has what they said.", hint=f"ls {logs}")
 
 
 def _workers(args: argparse.Namespace, folders: "Sequence[RunFolder]") -> int:

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from aira_bench.copies.folder_copy import FolderCopy
 from aira_bench.copies.working import WorkingCopies
-from aira_bench.errors import AiraError, EngineAway, MachineError, RunStateError, UsageError
+from aira_bench.errors import AiraError, EngineAway, MachineError, PrerequisiteError, RunStateError, UsageError
 from aira_bench.files import Unacceptable
 from aira_bench.hardware import usable_cores
 from aira_bench.leasing.lease import Denied, Lease, LeaseLost, Lessee, State, Terms, Won, kept
@@ -225,7 +225,7 @@ class Worker:
             if attempt.is_lost(taken.lease):
                 raise LeaseLost from None
             return "released", None
-        except RunStateError as error:  # of this machine, or of the record: nothing that the search did
+        except (RunStateError, PrerequisiteError) as error:  # of this machine, or of the record: nothing the search did
             if unit.run not in self._runs.faults:
                 self.end.failed.append((unit.name, error))
             return "released", error
