@@ -153,6 +153,17 @@ def test_whatever_a_seed_halted_for_is_told_at_the_end(error: SandboxError, caps
     assert f"aira-bench: error: mine seed 0: {error.message}" in capsys.readouterr().err
 
 
+def test_a_folder_without_a_shared_run_is_named(site: Site) -> None:
+    """It was told that nothing was left to take, where a search of one process was to be gone on with."""
+    run = resolve(request("alone", steps=1), site.host.paths, site.host.world)
+    start(site.host, run, lambda text: None, lambda progress: None)
+    worker = Worker(site.host, site.root / "runs", WorkerWishes(1), lambda text: None)
+    with pytest.raises(RunStateError, match=r"No run in .* is shared by workers") as refused:
+        worker.work()
+    assert refused.value.hint is not None
+    assert "resume alone --engine local" in refused.value.hint
+
+
 def test_once_takes_one_seed_a_slot(site: Site) -> None:
     folder = site.shared(seeds=(0, 1, 2), steps=1)
     with site.worker(folder.path, "--once", "--slots", "2") as worker:

@@ -156,7 +156,9 @@ def test_addresses_are_told_from_paths(text: str, address: str | None) -> None:
     assert (None if found is None else str(found)) == address
 
 
-@pytest.mark.parametrize("text", ["az://a/b", "http://a/b", "s3://", "s3://b/../c", "s3://b/a b", "s3://b/.a", "s3:/"])
+@pytest.mark.parametrize(
+    "text", ["az://a/b", "http://a/b", "s3://", "s3://b/../c", "s3://b/a b", "s3://b/.a", "s3:/", "S3://b/a"]
+)
 def test_other_addresses_are_refused_by_name(text: str) -> None:
     with pytest.raises(UsageError, match="no place for runs"):
         object_address(text)

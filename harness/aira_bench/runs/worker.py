@@ -44,6 +44,7 @@ from aira_bench.runs.session import Progress
 from aira_bench.runs.sharing import share
 from aira_bench.runs.telling import told_to_others
 from aira_bench.runs.units import Unit, has_ended, readable_runs, runs_below
+from aira_bench.shared_store.places import typed
 from aira_bench.unfinished import sweep_temporaries
 from aira_bench.waiting import Stopped
 
@@ -112,13 +113,18 @@ class Worker:
             Stopped: it was told to stop; what was finished is on disk, and its units are free.
             MachineError, EngineAway: the machine fails; its units are free.
             UsageError: there is no such folder, or no run in it.
-            RunStateError: the run in it cannot be shared.
+            RunStateError: the run in it cannot be shared, or none of those in it is.
         """
         runs = runs_below(self._folder)
         if not runs:
             raise UsageError(f"No runs in {self._folder}.", hint="aira-bench status")
         if len(runs) == 1 and runs[0].path == self._folder.resolve():
             share(runs[0], self._terms)
+        if not any(run.is_shared for run in runs):
+            raise RunStateError(
+                f"No run in {typed(self._folder)} is shared by workers; one process has each.",
+                hint=runs[0].command("resume", "--engine local"),
+            )
         slots = self._wishes.slots or len(self._host.hardware.gpus) or len(usable_cores())
         pool = ThreadPoolExecutor(slots, thread_name_prefix="unit")
         try:
