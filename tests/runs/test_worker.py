@@ -12,6 +12,7 @@ from typing import NoReturn
 
 import pytest
 
+from aira_bench.cli.engine import halts
 from aira_bench.cli.worker import said_at_end
 from aira_bench.errors import AskedInVain, PrerequisiteError, RunStateError, SandboxError
 from aira_bench.evaluation.verdict import Refused, Unexplained
@@ -135,6 +136,9 @@ def test_machines_that_lack_something_leave_seeds_to_others(site: Site) -> None:
         (failed,) = lacking.work().failed
         assert (failed[0], type(failed[1])) == (folder.path.name, PrerequisiteError)
     assert (entry(folder, 0).halts, entry(folder, 0).why) == (0, "There is no image here.")
+    (told,) = halts(folder).values()
+    assert isinstance(told, PrerequisiteError)
+    assert told.message == f"on {site.host.world.host_name()}: There is no image here.", "where nobody else comes"
     with site.worker(folder.path, "--slots", "1") as worker:
         assert worker.end() == 0, worker.said
     assert site.record(folder).closed

@@ -93,12 +93,15 @@ def carried_out(
 
 
 def halts(folder: "RunFolder") -> dict[int, AiraError]:
-    """Return what seeds of a shared run halted for, as far as workers said."""
+    """Return what seeds of a shared run halted for, or were given back for by a machine that could not go on with them,
+    as far as workers said."""
     again = folder.command("resume")
     return {
-        seed: error_of_status(entry.status)(entry.why, hint=again)
+        seed: error_of_status(entry.status)(
+            entry.why if entry.state == "halted" else f"on {entry.host}: {entry.why}", hint=again
+        )
         for seed, entry in sorted(folder.lease_entries().items())
-        if entry.state == "halted"
+        if entry.state == "halted" or (entry.state == "released" and entry.why)
     }
 
 
@@ -135,17 +138,7 @@ def _worked(
             look_again(args)
         look()
     if _left(folders) and not any(halts(folder) for folder in folders):
-        raise _given_back(folders, logs)
-
-
-def _given_back(folders: "Sequence[RunFolder]", logs: Path) -> AiraError:
-    """Why seeds are left of which none halted: what a worker gave one back for, say what its machine lacks."""
-    for folder in folders:
-        for seed, entry in sorted(folder.lease_entries().items()):
-            if entry.state == "released" and entry.why:
-                told = f"Seed {seed} of {folder.path.name} was left by a worker on {entry.host}: {entry.why}"
-                return error_of_status(entry.status)(told, hint=f"ls {logs}")
-    return SandboxError(f"The workers ended, and seeds are left; {logs} has what they said.", hint=f"ls {logs}")
+        raise SandboxError(f"The workers ended, and seeds are left; {logs} has what they said.", hint=f"ls {logs}")
 
 
 def _workers(args: argparse.Namespace, folders: "Sequence[RunFolder]") -> int:
