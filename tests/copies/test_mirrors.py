@@ -64,7 +64,11 @@ def test_a_run_that_was_removed_and_one_of_its_name_are_shown_as_they_are(
     maker, reader = (RunsMirror(store, tmp_path / name) for name in ("maker", "reader"))
     for mirror in (maker, reader):
         mirror.refresh()
-    maker.publish(make(maker, "first"))
+    run = make(maker, "first")
+    (run / "ledger" / "pool").mkdir(parents=True)
+    (run / "ledger" / "pool" / "00000001").write_text("what a trial cost")
+    maker.publish(run)
+    assert store.below("pilot", "ledger").get("pool/00000001") == b"what a trial cost"
     search(store, tmp_path / "worker", "one", "two", "three")
     for mirror in (maker, reader):
         mirror.refresh()

@@ -25,6 +25,7 @@ from aira_bench.errors import AiraError, UsageError
 from aira_bench.files import parse_json, write_atomically, write_json
 from aira_bench.leasing.lease import FOLDER as LEASES
 from aira_bench.leasing.lease import TERMS, LeaseLost
+from aira_bench.ledger.run_ledger import FOLDER as LEDGER
 from aira_bench.shared_store.objects import Listed, ObjectStore
 from aira_bench.shared_store.places import copies_of
 from aira_bench.shared_store.posix import PosixStore
@@ -121,6 +122,9 @@ class RunsMirror:
             folder_copy(there, run, RUN).push()
         except LeaseLost:
             raise UsageError(f"A run named {run.name!r} exists at {self.address}.", hint="another --name") from None
+        spent = run / LEDGER
+        for path in sorted(each for each in spent.rglob("*") if each.is_file()):  # what trying the model cost
+            there.below(LEDGER).create(path.relative_to(spent).as_posix(), path.read_bytes())
         with self._state() as state:
             state.commits[f"{name}/{RUN}"] = 1
             state.begun[name] = _first_tag(self._store.listing(f"{name}/content/{RUN}"), name)

@@ -269,9 +269,6 @@ class Worker:
         manifest, host = record.manifest, opened.host
         narrow = opened.found.plan.model_copy(update={"seeds": (unit.seed,)})
         run = reopen_agent(replace(opened.found, plan=narrow), host.paths, record)
-        if unit.run not in self._tried:
-            try_model(run.agent, self._note)
-            self._tried.add(unit.run)
         set_aside_unvouched_calls(record, host.keys.ring())
         keeper = self._keeper(record, lease, attempt.copy)
         keeper.remember()
@@ -293,6 +290,9 @@ class Worker:
                     programs=programs, attempts={unit.seed: lease.entry.attempt * _ATTEMPTS_APART},
                 )  # fmt: skip
                 with search as found, attempt.stoppable(found.stop):
+                    if unit.run not in self._tried:  # within the caps of the run, which are shared by now
+                        try_model(run.agent, self._note)
+                        self._tried.add(unit.run)
                     error = run_or_halt(found.session, folder, unit.seed)
                 if error is not None:
                     lease.check()  # what it halted for may be that another has the unit
