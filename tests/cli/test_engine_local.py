@@ -89,6 +89,18 @@ def test_workers_confirm_under_another_key_what_workers_confirmed(tmp_path: Path
     assert {seen for each in confirmations for seen, _, _ in each.done} == {None, confirmations[0].hidden_key}
 
 
+@pytest.mark.parametrize(
+    "options", [("--slurm-args", "-t"), ("--slurm-args", "--time='1"), ("--slurm-args", "--array=0-3")]
+)
+def test_options_of_an_engine_are_read_before_a_run_is_made(tmp_path: Path, options: tuple[str, str]) -> None:
+    """Its folder stayed, and the same command with the options set right was refused for its name."""
+    stage = Stage(tmp_path, {"AIRA_RUNS": str(tmp_path / "runs")})
+    with stage.running(*RUN, "--name", "typo", "--engine", "slurm", "=".join(options)) as command:
+        assert command.popen.wait() == 2
+        assert "--slurm-args" in command.said
+    assert not (tmp_path / "runs" / "typo").exists()
+
+
 def test_what_forbids_a_confirmation_is_said_before_workers_are_started(tmp_path: Path) -> None:
     stage = Stage(tmp_path, {"AIRA_RUNS": str(tmp_path / "runs"), "AIRA_PLAYED_FAILURE": "1"})
     with stage.running(*RUN, "--name", "broken") as command:

@@ -173,6 +173,22 @@ def test_a_budget_that_ends_a_run_with_scores_is_no_failure(serve: Serve, capsys
     assert "its budget used up: The next call could use" in capsys.readouterr().err.splitlines()[-1]
 
 
+def test_a_run_that_goes_on_tries_its_model_within_what_is_left(
+    serve: Serve, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The trial of a resume, and of each worker, was paid for beside the run's account, also where that was empty."""
+
+    def dear(request: WireRequest) -> Reply:
+        return works(request) if is_trial(request) else Reply(works(request).text, output_tokens=80_000)
+
+    server = serve(dear)
+    run("--max-tokens", "70000")
+    asked = len(server.requests)
+    run_command_line(["resume", "mine"])
+    assert "was not tried" in capsys.readouterr().err
+    assert len(server.requests) == asked
+
+
 def test_a_run_without_a_score_says_so(serve: Serve, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     (tmp_path / "empty.py").write_text("print('nothing')\n")
     assert run(agent="script:empty.py") == UNSCORED

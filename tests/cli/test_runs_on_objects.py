@@ -159,6 +159,32 @@ def test_what_does_not_go_is_refused_by_name(tmp_path: Path, arguments: tuple[st
         assert "Try: " in command.said
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("status", f"{RUNS}/x"), f"Try: x --runs {RUNS}"),
+        (("resume", f"{RUNS}/x"), f"Try: x --runs {RUNS}"),
+        (("status", "x", "--runs", RUNS), f"No run 'x' in {RUNS}. Try: aira-bench status --runs {RUNS}"),
+        (("report", "x", "--out", "pages", "--runs", RUNS), f"No run and no folder of runs 'x' in {RUNS}. Try: "),
+        (("leaderboard", "--runs", RUNS), f"No runs in {RUNS}. Try: "),
+    ],
+)
+def test_what_is_not_there_is_said_in_the_words_of_the_user(
+    tmp_path: Path, arguments: tuple[str, ...], said: str
+) -> None:
+    """And not in those of a mirror; an address in the place of a name is what `worker` takes."""
+    with small_server("s3", Storage()) as variables, Stage(tmp_path, variables).running(*arguments) as command:
+        assert command.popen.wait() == 2, command.said
+        assert said in command.said
+
+
+def test_judge_nodes_are_checked_wherever_runs_lie(tmp_path: Path) -> None:
+    """They need no folder of runs, and the command was refused for where that is."""
+    stage = Stage(tmp_path, {"AIRA_RUNS": RUNS, "AIRA_SSH": "false"})
+    with stage.running("cluster", "check", "--judge-on", "ssh:one") as command:
+        assert command.popen.wait() == 1, command.said
+
+
 def test_a_store_without_conditions_begins_nothing(tmp_path: Path) -> None:
     storage = Storage(keeps_conditions=False)
     with small_server("s3", storage) as variables:

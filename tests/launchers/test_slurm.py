@@ -5,12 +5,14 @@ import signal
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from aira_bench.cli.stopping import SAME_ORDER_S
-from aira_bench.errors import UsageError
+from aira_bench.errors import PrerequisiteError, UsageError
+from aira_bench.launchers import slurm
 from aira_bench.launchers.launcher import WorkerOrder
 from aira_bench.launchers.slurm import SlurmFleet, SlurmLauncher, read_slurm_arguments
 from eventually import eventually
@@ -140,6 +142,47 @@ def test_options_of_sbatch_are_read() -> None:
 def test_what_is_no_option_or_ours_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="--slurm-args"):
         read_slurm_arguments(text)
+
+
+@pytest.fixture
+def commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of programs that are found first; Slurm's own need not be there."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+    for name, words in {"sbatch": "echo Submitted batch job 7", "squeue": "true", "sinfo": "sleep 30"}.items():
+        (folder / name).write_text(f"#!/bin/sh\n{words}\n")
+        (folder / name).chmod(0o755)
+    return folder
+
+
+def test_a_machine_that_is_to_be_looked_at_is_no_other_whatever_the_user_asks(commands: Path, tmp_path: Path) -> None:
+    """With --slurm-args=--nodelist=one every row of `cluster check` was that of node one."""
+    launcher = SlurmLauncher(None, {"nodelist": "one", "account": "lab"})
+    launcher.start(replace(order(tmp_path / "on", 1.0), on="two"))
+    launcher.start(order(tmp_path / "anywhere", 1.0))
+    (on, *_), (anywhere, *_) = (
+        [path.read_text() for path in tmp_path.glob(f"{name}/**/*submission*.sh")] for name in ("on", "anywhere")
+    )
+    assert "#SBATCH --nodelist=two" in on
+    assert "nodelist=one" not in on
+    assert "#SBATCH --account=lab" in on
+    assert "#SBATCH --nodelist=one" in anywhere
+
+
+def test_a_controller_that_says_nothing_is_named_and_not_waited_for(
+    commands: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slurm, "_COMMAND_TIMEOUT_S", 0.2)
+    with pytest.raises(PrerequisiteError, match=r"Slurm does not answer: .*sinfo"):
+        SlurmLauncher().machines()
+
+
+def test_a_node_that_does_not_answer_is_named_and_not_waited_for(commands: Path) -> None:
+    (commands / "sinfo").write_text("#!/bin/sh\necho one idle; echo two idle*; echo three mixed\n")
+    assert {each.name: each.why_not for each in SlurmLauncher().machines()} == {
+        "one": "", "two": "Slurm says idle*", "three": "",
+    }  # fmt: skip
 
 
 def test_times_up_is_the_signal_of_the_batch_process() -> None:

@@ -15,7 +15,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from aira_bench.errors import MachineError, ModelError, RunStateError, UsageError
+from aira_bench.errors import MachineError, ModelError, PrerequisiteError, RunStateError, UsageError
 from aira_bench.leasing.lease import (
     MOST_HALTS,
     Denied,
@@ -303,6 +303,24 @@ def test_a_keeper_hears_that_its_unit_was_taken(run: Path) -> None:
     assert lost == ["taken"]
     with pytest.raises(LeaseLost):
         lease.end("released", fork=1, alone=True)
+
+
+def test_a_keeper_goes_on_though_the_storage_refused_it_for_a_while(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where a token is renewed late: its thread ended with a traceback, and others took the unit from a worker that
+    went on."""
+    lease = take(run, Lessee(SystemWorld()))
+    refused, kept_on, keep = [0], [0], lease.keep
+
+    def refusing() -> None:
+        if refused[0] < 2:
+            refused[0] += 1
+            raise PrerequisiteError("the storage cannot be used: the token has expired")
+        kept_on[0] += 1
+        keep()
+
+    monkeypatch.setattr(lease, "keep", refusing)
+    with kept(lease, lambda: None):
+        eventually(lambda: kept_on[0] >= 2)
 
 
 @pytest.mark.parametrize("how", ["given back", "never heard"])

@@ -394,6 +394,31 @@ def test_nodes_are_named_by_hosts_or_by_a_resource(text: str, by: str, count: in
     assert all(each.address not in each.told(f"cannot reach {each.address}: x") for each in found.nodes if each.address)
 
 
+@pytest.mark.parametrize(
+    ("host", "said", "told"),
+    [
+        ("judge1", "ssh: connect to host 10.1.2.3 port 22: Connection refused",
+         "ssh: connect to host judge node 1 port 22: Connection refused"),
+        ("judge1", "u@secret.lab.example: Permission denied (publickey).", "judge node 1: Permission denied (publickey)."),
+        ("judge1", "ssh: Could not resolve hostname secret.lab.example: Name or service not known",
+         "ssh: Could not resolve hostname judge node 1: Name or service not known"),
+        ("judge1", "Connection closed by fd00::1 port 22", "Connection closed by judge node 1 port 22"),
+        ("judge1", "ssh: connect to host judge1.lab.example port 22: x", "ssh: connect to host judge node 1 port 22: x"),
+        ("a", "ssh ended with status 255: a bad day at 12:34:56", "ssh ended with status 255: judge node 1 bad day at 12:34:56"),
+        ("ss", "ssh ended with status 255", "ssh ended with status 255"),
+    ],
+)  # fmt: skip
+def test_what_ssh_says_names_no_machine(
+    host: str, said: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It calls a host by what the user's settings have for it, and that came into leases and records."""
+    settings = tmp_path / "settings"
+    settings.write_text("Host judge*\n  HostName secret.lab.example\n")
+    monkeypatch.setenv("AIRA_SSH", f"ssh -F {settings}")
+    (node,) = JudgeNodes.of(f"ssh:{host}").nodes
+    assert node.told(said) == told
+
+
 @pytest.mark.parametrize("text", ["", "ssh:", "ray:", "-oProxyCommand=x", "ssh:a,-x", "a,,b", "a,a", "ray:x y", "a b"])
 def test_what_names_no_nodes_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="--judge-on"):

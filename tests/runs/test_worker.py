@@ -6,15 +6,23 @@ Workers are real processes with the real command line, on a played machine (test
 import contextlib
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
-from aira_bench.errors import RunStateError
+from aira_bench.cli.engine import halts
+from aira_bench.cli.worker import said_at_end
+from aira_bench.errors import AskedInVain, PrerequisiteError, RunStateError, SandboxError
+from aira_bench.evaluation.verdict import Refused, Unexplained
+from aira_bench.leasing.lease import MOST_HALTS
 from aira_bench.record.folder import RunFolder
 from aira_bench.record.journal import AttemptBegan
 from aira_bench.runs.launch import start
+from aira_bench.runs.opened_runs import WorkerWishes
 from aira_bench.runs.resolve import resolve
+from aira_bench.runs.worker import Worker, WorkerEnd
 from aira_bench.view.index import RunIndex
 from played_host import request
 from shared_runs import Site, entry, finished, tree
@@ -114,6 +122,50 @@ def test_a_worker_takes_the_runs_below_a_folder_that_are_shared(site: Site) -> N
         assert worker.end() == 0, worker.said
     assert [site.record(folder).closed for folder in shared] == [True, True]
     assert sorted(path.name for path in alone.path.iterdir()) == before
+
+
+def test_machines_that_lack_something_leave_seeds_to_others(site: Site) -> None:
+    """Three of them, each of which took every seed and halted it, kept all seeds from the machines that lack nothing."""
+    folder = site.shared(seeds=(0, 1), steps=1)
+
+    def images(flavour: str, declared: object) -> NoReturn:
+        raise PrerequisiteError("There is no image here.", hint="aira-bench images build")
+
+    for _ in range(MOST_HALTS):
+        lacking = Worker(replace(site.host, build_images=images), folder.path, WorkerWishes(1), lambda text: None)
+        (failed,) = lacking.work().failed
+        assert (failed[0], type(failed[1])) == (folder.path.name, PrerequisiteError)
+    assert (entry(folder, 0).halts, entry(folder, 0).why) == (0, "There is no image here.")
+    (told,) = halts(folder).values()
+    assert isinstance(told, PrerequisiteError)
+    assert told.message == f"on {site.host.world.host_name()}: There is no image here.", "where nobody else comes"
+    with site.worker(folder.path, "--slots", "1") as worker:
+        assert worker.end() == 0, worker.said
+    assert site.record(folder).closed
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        AskedInVain("the engine failed", attempts=2, hint="aira-bench doctor"),
+        Unexplained("a kill", Refused("it was killed")),
+    ],
+)
+def test_whatever_a_seed_halted_for_is_told_at_the_end(error: SandboxError, capsys: pytest.CaptureFixture[str]) -> None:
+    """The message was made by the error's own kind, of which some want more than a message: a traceback."""
+    assert said_at_end(WorkerEnd(failed=[("mine seed 0", error)])) == 5
+    assert f"aira-bench: error: mine seed 0: {error.message}" in capsys.readouterr().err
+
+
+def test_a_folder_without_a_shared_run_is_named(site: Site) -> None:
+    """It was told that nothing was left to take, where a search of one process was to be gone on with."""
+    run = resolve(request("alone", steps=1), site.host.paths, site.host.world)
+    start(site.host, run, lambda text: None, lambda progress: None)
+    worker = Worker(site.host, site.root / "runs", WorkerWishes(1), lambda text: None)
+    with pytest.raises(RunStateError, match=r"No run in .* is shared by workers") as refused:
+        worker.work()
+    assert refused.value.hint is not None
+    assert "resume alone --engine local" in refused.value.hint
 
 
 def test_once_takes_one_seed_a_slot(site: Site) -> None:

@@ -130,6 +130,15 @@ def test_no_secret_is_in_an_error_and_a_missing_bucket_says_what_to_type(
     assert not any(KEYS[name] in str(raised.value) for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"))
 
 
+def test_whoever_reads_hears_that_there_is_no_such_bucket_and_an_empty_place_is_none(
+    moto: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Found by `status --runs` with a bucket misspelt, which said that there were no runs."""
+    assert opened(monkeypatch, moto).listing() == {}
+    with pytest.raises(PrerequisiteError, match="cannot be used"):
+        open_objects(ObjectAddress("s3", "no-such-bucket/runs")).listing()
+
+
 @pytest.mark.parametrize(
     ("text", "address"),
     [
@@ -147,7 +156,9 @@ def test_addresses_are_told_from_paths(text: str, address: str | None) -> None:
     assert (None if found is None else str(found)) == address
 
 
-@pytest.mark.parametrize("text", ["az://a/b", "http://a/b", "s3://", "s3://b/../c", "s3://b/a b", "s3://b/.a", "s3:/"])
+@pytest.mark.parametrize(
+    "text", ["az://a/b", "http://a/b", "s3://", "s3://b/../c", "s3://b/a b", "s3://b/.a", "s3:/", "S3://b/a"]
+)
 def test_other_addresses_are_refused_by_name(text: str) -> None:
     with pytest.raises(UsageError, match="no place for runs"):
         object_address(text)

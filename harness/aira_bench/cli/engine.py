@@ -70,7 +70,8 @@ def carried_out(
         confirming: options of workers that confirm and do nothing else; None for others.
 
     Raises:
-        AiraError: what the first of the seeds that halted failed with; the display knows all of them.
+        AiraError: what the first of the seeds that halted failed with, of which the display knows all; or what one was
+            given back for.
         SandboxError: workers ended, and no seed got any further.
         KeyboardInterrupt: the command was stopped, and its workers with it.
     """
@@ -92,12 +93,15 @@ def carried_out(
 
 
 def halts(folder: "RunFolder") -> dict[int, AiraError]:
-    """Return what seeds of a shared run halted for, as far as workers said."""
+    """Return what seeds of a shared run halted for, or were given back for by a machine that could not go on with them,
+    as far as workers said."""
     again = folder.command("resume")
     return {
-        seed: error_of_status(entry.status)(entry.why, hint=again)
+        seed: error_of_status(entry.status)(
+            entry.why if entry.state == "halted" else f"on {entry.host}: {entry.why}", hint=again
+        )
         for seed, entry in sorted(folder.lease_entries().items())
-        if entry.state == "halted"
+        if entry.state == "halted" or (entry.state == "released" and entry.why)
     }
 
 

@@ -49,10 +49,11 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
 def handle(args: argparse.Namespace) -> int:
     """Read the runs, write all that they can fill, and name the rest."""
     from aira_bench.boards.board import tables_of
-    from aira_bench.errors import AiraError, UsageError
+    from aira_bench.errors import AiraError
     from aira_bench.figures.drawing import require_drawing
     from aira_bench.keys import KeyFolder
     from aira_bench.paths import host_paths, require_new_folders
+    from aira_bench.record.folder import no_runs
     from aira_bench.record.run_record import read_runs
     from aira_bench.terminal import say_json
 
@@ -65,7 +66,7 @@ def handle(args: argparse.Namespace) -> int:
     require_new_folders(args.out.absolute(), "--out DIR")
     folders = chosen_runs(paths.runs, args.names)
     if not folders:
-        raise UsageError(f"No runs in {paths.runs}.", hint="aira-bench run --help")
+        raise no_runs(paths.runs)
     ring = KeyFolder(paths.keys).ring()
     found, faults = read_runs(folders, ring)
     if not found:

@@ -60,10 +60,10 @@ def add_worker_size(parser: argparse.ArgumentParser) -> None:
 
 
 def require_engine(args: argparse.Namespace) -> None:
-    """Whether options of an engine stand beside the one that takes them.
+    """Whether options of an engine stand beside the one that takes them, and can be read: before a run is made.
 
     Raises:
-        UsageError: they do not.
+        UsageError: they do not, or cannot.
     """
     from aira_bench.errors import UsageError
 
@@ -72,6 +72,8 @@ def require_engine(args: argparse.Namespace) -> None:
             (_TAKEN_BY[name],) if name in _TAKEN_BY else ENGINES
         ):
             raise UsageError(f"{option} needs --engine {_TAKEN_BY.get(name, 'local, ray or slurm')}.")
+    if args.engine is not None:
+        launcher_of(args)
 
 
 def launcher_of(args: argparse.Namespace) -> "Launcher":

@@ -80,7 +80,7 @@ def handle(args: argparse.Namespace) -> int:
     from aira_bench.publication.document import BOARD_FILE
     from aira_bench.publication.files import write_published
     from aira_bench.publication.pages import INDEX
-    from aira_bench.record.folder import find_run, list_runs
+    from aira_bench.record.folder import find_run, list_runs, no_runs
     from aira_bench.record.run_record import read_runs
     from aira_bench.terminal import say, say_json, tell
 
@@ -99,7 +99,7 @@ def handle(args: argparse.Namespace) -> int:
     places = {name: find_run(folder, name) for name in args.exclude}
     runs += [place for place in places.values() if place not in runs]
     if not runs:
-        raise UsageError(f"No runs in {folder}.", hint="aira-bench run --help")
+        raise no_runs(folder)
     found, faults = read_runs(runs, ring)
     if not found:
         return report_faults(faults)

@@ -76,8 +76,8 @@ def look_again(args: argparse.Namespace) -> None:
 
 
 def _address(args: argparse.Namespace) -> "ObjectAddress | None":
-    if not hasattr(args, "runs"):
-        return None
+    if not hasattr(args, "runs") or (args.typed[1] == "cluster" and args.judge_on is not None):
+        return None  # judge nodes need no runs
     text = str(args.runs or os.environ.get("AIRA_RUNS") or "")
     if ":/" not in text:
         return None

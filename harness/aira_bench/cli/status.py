@@ -51,6 +51,7 @@ def handle(args: argparse.Namespace) -> int:
     from aira_bench.paths import host_paths
     from aira_bench.record.folder import find_run, list_runs
     from aira_bench.record.run_record import read_run, read_runs
+    from aira_bench.shared_store.places import typed
     from aira_bench.terminal import tell
 
     paths = host_paths(args.runs)
@@ -60,7 +61,7 @@ def handle(args: argparse.Namespace) -> int:
     if args.run is None:
         records, faults = read_runs(list_runs(paths.runs), ring)
         rows = [_summary(record, ring) for record in records]
-        _show(rows, args, empty=f"No runs in {paths.runs}.", optional={"changed"})
+        _show(rows, args, empty=f"No runs in {typed(paths.runs)}.", optional={"changed"})
         return report_faults(faults)
     record = read_run(find_run(paths.runs, args.run), ring, "all")
     if args.changes:

@@ -20,6 +20,7 @@ from aira_bench.cli.options import (
 if TYPE_CHECKING:
     from aira_bench.runs.session import Progress
     from aira_bench.runs.units import Unit
+    from aira_bench.runs.worker import WorkerEnd
 
 _SAYING = threading.Lock()
 _EPILOG = """examples:
@@ -76,7 +77,6 @@ def handle(args: argparse.Namespace) -> int:
     import os
     from shlex import join
 
-    from aira_bench.cli.options import report
     from aira_bench.cli.stopping import current
     from aira_bench.copies.working import working_copies
     from aira_bench.errors import UsageError
@@ -88,7 +88,6 @@ def handle(args: argparse.Namespace) -> int:
     from aira_bench.runs.units import runs_below
     from aira_bench.runs.worker import Worker
     from aira_bench.shared_store.objects import object_address
-    from aira_bench.terminal import tell
     from aira_bench.view.index import keep_index
     from aira_bench.waiting import Stopped
     from aira_bench.world import SystemWorld
@@ -117,8 +116,17 @@ def handle(args: argparse.Namespace) -> int:
             end = worker.work()
         except Stopped:
             raise KeyboardInterrupt from None
+    return said_at_end(end)
+
+
+def said_at_end(end: "WorkerEnd") -> int:
+    """Say what a worker came to; return its exit status."""
+    from aira_bench.cli.options import report
+    from aira_bench.errors import AiraError
+    from aira_bench.terminal import tell
+
     for what, error in end.failed:
-        report(type(error)(f"{what}: {error.message}", hint=error.hint))
+        report(AiraError(f"{what}: {error.message}", hint=error.hint))
     tell(f"aira-bench: nothing is left to take; this worker brought {len(end.over)} seeds to their end.")
     return end.failed[0][1].exit_code if end.failed else 0
 

@@ -2,7 +2,8 @@
 
 It is made up to date by one listing of what lies there, of which what is new is fetched: journals before the record
 that speaks of how they end, and leases last. Commands that start workers write leases through to the storage, and
-publish the runs that they made; nothing else that is written in a mirror gets there.
+publish the runs that they made; nothing else that is written in a mirror gets there. A run that was removed there is
+removed here, and one that was made anew under the same name is fetched anew.
 
 Not covered: work on seeds (`working`).
 """
@@ -10,19 +11,21 @@ Not covered: work on seeds (`working`).
 import contextlib
 import hashlib
 import os
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 
 from aira_bench.copies.layout import COMMIT, LEASE, RUN, folder_copy
-from aira_bench.errors import MachineError, UsageError
+from aira_bench.errors import AiraError, UsageError
 from aira_bench.files import parse_json, write_atomically, write_json
 from aira_bench.leasing.lease import FOLDER as LEASES
 from aira_bench.leasing.lease import TERMS, LeaseLost
+from aira_bench.ledger.run_ledger import FOLDER as LEDGER
 from aira_bench.shared_store.objects import Listed, ObjectStore
 from aira_bench.shared_store.places import copies_of
 from aira_bench.shared_store.posix import PosixStore
@@ -33,6 +36,26 @@ _STATE = ".mirror.json"
 _AT_ONCE = 8
 _LEAST_PAUSE_S, _SHARE = 2.0, 5.0
 """Between two times that a mirror is renewed: so long, and so many times as long as the last one took."""
+
+
+@dataclass(frozen=True)
+class _State:
+    """How far a mirror is."""
+
+    commits: dict[str, int] = field(default_factory=dict)
+    """Of each folder the last commit that was fetched."""
+    leases: dict[str, str] = field(default_factory=dict)
+    """Tags that tell leases from what they were."""
+    begun: dict[str, str] = field(default_factory=dict)
+    """Of each run the tag of its first commit, which tells it from another of its name."""
+
+    def forget(self, run: str) -> None:
+        """Know nothing of a run."""
+        self.begun.pop(run, None)
+        for key in [key for key in self.commits if key.rpartition("/")[0] == run]:
+            del self.commits[key]
+        for name in [name for name in self.leases if name.startswith(f"{run}/{LEASES}/")]:
+            del self.leases[name]
 
 
 @dataclass(frozen=True)
@@ -99,31 +122,44 @@ class RunsMirror:
             folder_copy(there, run, RUN).push()
         except LeaseLost:
             raise UsageError(f"A run named {run.name!r} exists at {self.address}.", hint="another --name") from None
-        with self._state() as (commits, _):
-            commits[f"{name}/{RUN}"] = 1
+        spent = run / LEDGER
+        for path in sorted(each for each in spent.rglob("*") if each.is_file()):  # what trying the model cost
+            there.below(LEDGER).create(path.relative_to(spent).as_posix(), path.read_bytes())
+        with self._state() as state:
+            state.commits[f"{name}/{RUN}"] = 1
+            state.begun[name] = _first_tag(self._store.listing(f"{name}/content/{RUN}"), name)
 
     def refresh(self) -> None:
-        """Fetch what is new.
+        """Fetch what is new, and remove what was removed.
 
         Raises:
             MachineError: storage or disk failed.
             PrerequisiteError: the storage may not be used.
             RunStateError: what lies there cannot be read.
         """
-        with self._state() as (commits, leases):
+        with self._state() as state:
             listing = self._store.listing()
             there: dict[tuple[str, str], int] = {}
             for found in filter(None, map(COMMIT.fullmatch, listing)):
                 place = (found["run"], found["folder"])
                 there[place] = max(there.get(place, 0), int(found["number"]))
-            runs = {run for run, folder in there if folder == RUN and _is_plain(run)}
+            for run in [run for run, tag in state.begun.items() if tag != _first_tag(listing, run)]:
+                shutil.rmtree(self.root / run, ignore_errors=True)
+                state.forget(run)
+            # A folder that nothing is known of was made here, and is to be published or refused.
+            runs = {
+                run for run, folder in there
+                if folder == RUN and _is_plain(run) and (run in state.begun or not (self.root / run).exists())
+            }  # fmt: skip
+            state.begun.update({run: _first_tag(listing, run) for run in runs})
+            commits = state.commits
             new = {place for place, number in there.items() if number > commits.get("/".join(place), 0)}
             # The record says how journals end, so they are read to where they are now, not to where the list was.
             seeds = [place for place in there if place[1] != RUN and (place in new or (place[0], RUN) in new)]
             fetch = partial(self._fetch, commits)
             _at_once(fetch, [place for place in seeds if place[0] in runs])
             _at_once(fetch, [place for place in new if place[1] == RUN and place[0] in runs])
-            self._fetch_leases(runs, listing, leases)
+            self._fetch_leases(runs, listing, state.leases)
 
     def _fetch(self, commits: dict[str, int], place: tuple[str, str]) -> None:
         run, key = self.root / place[0], "/".join(place)
@@ -157,25 +193,31 @@ class RunsMirror:
             del leases[gone]
 
     def _is_published(self, name: str) -> bool:
-        return f"{name}/{RUN}" in self._read_state()[0]
+        state = self._read_state()
+        return state is not None and name in state.begun
 
     @contextlib.contextmanager
-    def _state(self) -> Iterator[tuple[dict[str, int], dict[str, str]]]:
-        """How far the mirror is: the last commit of each folder, and what tells leases apart. One thread at a time."""
+    def _state(self) -> Iterator[_State]:
+        """How far the mirror is. One thread at a time."""
         self.root.mkdir(parents=True, exist_ok=True)
         with self._lock, only_one(self.root / ".refreshing"):
             state = self._read_state()
+            if state is None:  # nobody knows what lies here: it is made anew
+                for path in self.root.iterdir():
+                    if path.is_dir() and not path.name.startswith("."):
+                        shutil.rmtree(path, ignore_errors=True)
+                state = _State()
             try:
                 yield state
             finally:
-                write_json(self.root / _STATE, {"commits": state[0], "leases": state[1]})
+                write_json(self.root / _STATE, asdict(state))
 
-    def _read_state(self) -> tuple[dict[str, int], dict[str, str]]:
+    def _read_state(self) -> _State | None:
         try:
             found = parse_json((self.root / _STATE).read_bytes())
-            return dict(found["commits"]), dict(found["leases"])
-        except (OSError, ValueError, KeyError, TypeError):  # a mirror can be made anew
-            return {}, {}
+            return _State(dict(found["commits"]), dict(found["leases"]), dict(found["begun"]))
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
 
     def _name(self, path: Path) -> str:
         return path.resolve().relative_to(self.root).as_posix()
@@ -201,7 +243,7 @@ def mirrored_runs(store: ObjectStore, home: Path) -> Iterator[RunsMirror]:
         pause_s = _LEAST_PAUSE_S
         while not over.wait(pause_s):
             began_s = time.monotonic()
-            with contextlib.suppress(MachineError):  # the storage is away; the last look at the end says so
+            with contextlib.suppress(AiraError):  # storage that is away, keys that are over: the last look says so
                 mirror.refresh()
             pause_s = max(_LEAST_PAUSE_S, _SHARE * (time.monotonic() - began_s))
 
@@ -218,6 +260,12 @@ def mirrored_runs(store: ObjectStore, home: Path) -> Iterator[RunsMirror]:
 def _at_once(fetch: Callable[..., None], what: list[str] | list[tuple[str, str]]) -> None:
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         list(pool.map(fetch, what))
+
+
+def _first_tag(listing: Mapping[str, Listed], run: str) -> str:
+    """What tells a run from another of its name; empty where there is none."""
+    first = listing.get(f"{run}/content/{RUN}/{1:08d}")
+    return "" if first is None else first.tag
 
 
 def _is_plain(name: str) -> bool:

@@ -29,7 +29,8 @@ _COMMAND_TIMEOUT_S = 60.0
 _SHORTEST_LOOK_S = 2.0
 """Between two questions to the controller, which has others to answer."""
 _GONE = "Invalid job id"
-_NOT_UP = re.compile(r"down|drain|fail|maint|inval|unk", re.IGNORECASE)
+_NOT_UP = re.compile(r"down|drain|fail|maint|inval|unk|\*$", re.IGNORECASE)
+"""States in which a node takes no job; the star is of one that does not answer."""
 
 
 def read_slurm_arguments(text: str) -> dict[str, str | bool]:
@@ -78,7 +79,7 @@ class SlurmFleet:
     def _asked(self) -> int:
         try:
             told = _ask("squeue", "--noheader", "--array", "--format=%T", f"--jobs={self.job}")
-        except subprocess.SubprocessError:
+        except PrerequisiteError:
             return self._alive
         if told.returncode:
             return 0 if _GONE in told.stderr else self._alive
@@ -165,7 +166,7 @@ class SlurmLauncher:
             "job_name": "aira-bench", "time": None, "wckey": None, "partition": self.partition,
             "cpus_per_task": max(order.cores, 1), "gpus_per_node": order.gpus or None, "use_srun": False,
             "stderr_to_stdout": True, "array_parallelism": order.workers,
-            "additional_parameters": asked | dict(self.arguments or {}),
+            "additional_parameters": dict(self.arguments or {}) | asked,
         }  # fmt: skip
 
 
@@ -178,4 +179,12 @@ def _require_slurm() -> None:
 
 
 def _ask(*command: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(command, capture_output=True, text=True, timeout=_COMMAND_TIMEOUT_S, check=False)
+    """What one of Slurm's commands says.
+
+    Raises:
+        PrerequisiteError: it says nothing in time, or cannot be started.
+    """
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=_COMMAND_TIMEOUT_S, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise PrerequisiteError(f"Slurm does not answer: {error}.", hint=shlex.join(command)) from error

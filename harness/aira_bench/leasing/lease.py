@@ -22,7 +22,7 @@ from typing import Annotated, Literal, TypeVar
 from pydantic import ConfigDict, Field, TypeAdapter
 from pydantic.dataclasses import dataclass as checked_dataclass
 
-from aira_bench.errors import AiraError, MachineError, RunStateError, UsageError
+from aira_bench.errors import AiraError, RunStateError, UsageError
 from aira_bench.excerpts import LINE_CHARS, NAME_CHARS
 from aira_bench.files import parse_json
 from aira_bench.sandbox.owner import is_dead, this_process
@@ -70,7 +70,7 @@ class LeaseEntry:
     halts: int = Field(default=0, ge=0)
     """How many attempts before, this one included, halted since a step was finished."""
     why: str = ""
-    """What it halted for."""
+    """What it halted for, or was given back for."""
     status: int = Field(default=0, ge=0, le=255)
     """The exit status that says the same."""
     alone: bool = True
@@ -219,7 +219,7 @@ class Lease:
             state: how it stands.
             fork: the newest copy of the unit.
             alone: whether nobody else can write to that copy: it was won so, or this attempt has made it.
-            failure: what it halted for.
+            failure: what it halted for, or was given back for.
             advanced: whether this attempt finished a step.
 
         Raises:
@@ -331,8 +331,8 @@ def kept(lease: Lease, on_loss: Callable[[], object]) -> Iterator[None]:
                 if not over.is_set():
                     on_loss()
                 return
-            except MachineError:
-                continue  # the storage is away; whoever appends hears of it
+            except AiraError:
+                continue  # the storage is away, or refuses for now; whoever appends hears of it
 
     thread = threading.Thread(target=beat, name=f"lease-{lease.seed}", daemon=True)
     thread.start()

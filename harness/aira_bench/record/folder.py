@@ -40,7 +40,7 @@ from aira_bench.record.journal import Event, StepEnded, finished_steps, open_jou
 from aira_bench.record.manifest import Manifest, load_manifest
 from aira_bench.record.node import Node
 from aira_bench.record.scores import ScoreFile
-from aira_bench.shared_store.places import elsewhere
+from aira_bench.shared_store.places import elsewhere, typed
 
 MOST_TEXT_BYTES = 16 * 2**20
 FROM_LAST_GOOD = "--from-last-good"
@@ -329,7 +329,23 @@ def find_run(runs: Path, name: str) -> RunFolder:
     for path in (runs / name, Path(name)):
         if is_run(path):
             return RunFolder(path.resolve())
-    raise UsageError(f"No run {name!r} in {runs}.", hint="aira-bench status")
+    raise no_run(runs, name)
+
+
+def no_runs(runs: Path) -> UsageError:
+    """Return what is said where a folder of runs has none."""
+    return UsageError(f"No runs in {typed(runs)}.", hint="aira-bench run --help")
+
+
+def no_run(runs: Path, name: str, what: str = "run") -> UsageError:
+    """Return what is said where a name stands for none of what lies in a folder of runs, in the words of the user."""
+    where = typed(runs)
+    hint = "aira-bench status" if where == str(runs) else f"aira-bench status --runs {where}"
+    above, slashes, rest = name.rstrip("/").partition("://")
+    if slashes and "/" in rest:  # as `aira-bench worker` takes it
+        bucket, _, last = rest.rpartition("/")
+        hint = f"{last} --runs {above}{slashes}{bucket}"
+    return UsageError(f"No {what} {name!r} in {where}.", hint=hint)
 
 
 def list_runs(runs: Path) -> list[RunFolder]:

@@ -8,9 +8,10 @@ Not covered: what becomes of a verdict that is not to be had (`aira_bench.runs.r
 
 import re
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from ipaddress import ip_address
 from typing import Literal
 
 from aira_bench.errors import PrerequisiteError, UsageError
@@ -31,7 +32,7 @@ from aira_bench.remote_judging.messages import (
     packed,
     read_message,
 )
-from aira_bench.remote_judging.wires import Wire, WireBroken, ray_wire, ssh_wire
+from aira_bench.remote_judging.wires import Wire, WireBroken, ray_wire, ssh_names, ssh_wire
 from aira_bench.sandbox.core_share import MOST_TIMES
 
 OPTION, VARIABLE = "--judge-on", "AIRA_JUDGE_ON"
@@ -41,6 +42,7 @@ _GRACE_S = 120.0
 """For an evaluation's beginning and end, beyond the time that it has."""
 _HOST = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@:%-]{0,254}")
 _RESOURCE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
+_MAYBE_ADDRESS = re.compile(r"(?<![\w.:])[0-9A-Fa-f:.]{3,}(?:%\w+)?")
 _MOST_NODES = 64
 Note = Callable[[str], None]
 
@@ -65,10 +67,25 @@ class JudgeNode:
     role: str
     address: str
     connect: Callable[[], Wire]
+    other_names: Callable[[], Sequence[str]] = tuple
+    """What the way to it calls it in its own words."""
 
     def told(self, text: str) -> str:
-        """Return words about it without its address."""
-        return text.replace(self.address.rpartition("@")[2], self.role) if self.address else text
+        """Return words about it without its address, its other names, or any address of the internet."""
+        if not self.address:
+            return text
+        names = sorted({self.address.rpartition("@")[2], *self.other_names()}, key=len, reverse=True)
+        for name in names:
+            text = re.sub(rf"(?<![\w.-])(?:[\w.-]+@)?{re.escape(name)}(?:\.[\w-]+)*(?![\w-])", self.role, text)
+        return _MAYBE_ADDRESS.sub(self._without_address, text)
+
+    def _without_address(self, found: re.Match[str]) -> str:
+        word = found[0].rstrip(":.")
+        try:
+            ip_address(word.partition("%")[0])
+        except ValueError:
+            return found[0]
+        return self.role + found[0][len(word) :]
 
 
 @dataclass(frozen=True)
@@ -96,7 +113,7 @@ class JudgeNodes:
         if len(hosts) > _MOST_NODES or len(set(hosts)) < len(hosts) or not all(map(_HOST.fullmatch, hosts)):
             raise UsageError(f"{OPTION} {text[:80]!r} names no hosts.", hint=f"{OPTION} ssh:HOST,HOST or ray:RESOURCE")
         nodes = [
-            JudgeNode(f"judge node {number}", host, partial(ssh_wire, host))
+            JudgeNode(f"judge node {number}", host, partial(ssh_wire, host), partial(ssh_names, host))
             for number, host in enumerate(hosts, start=1)
         ]
         return cls("ssh", tuple(nodes), text)

@@ -149,6 +149,19 @@ def ssh_wire(host: str, environment: Mapping[str, str] = os.environ) -> Wire:
     return ProcessWire([*ssh, *_SSH_OPTIONS, "--", host, environment.get(PROGRAM) or "aira-bench judge serve"])
 
 
+def ssh_names(host: str, environment: Mapping[str, str] = os.environ) -> tuple[str, ...]:
+    """Return what ssh calls a host in its messages, by the user's settings; nothing where it does not say."""
+    command = [*split(environment.get(SSH) or "ssh"), "-G", "--", host]
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        told = subprocess.run(
+            command, capture_output=True, text=True, errors="replace", stdin=subprocess.DEVNULL, timeout=_END_S,
+            check=False,
+        )  # fmt: skip
+        pairs = [line.split(maxsplit=1) for line in told.stdout.splitlines()]
+        return tuple(pair[1] for pair in pairs if len(pair) == 2 and pair[0] in ("hostname", "hostkeyalias"))
+    return ()
+
+
 class RayWire:
     """A process on whichever node of a Ray cluster has a custom resource, held by an actor."""
 

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 
 from aira_bench.copies.folder_copy import FolderCopy
-from aira_bench.errors import MachineError
+from aira_bench.errors import AiraError
 from aira_bench.leasing.lease import Lease, LeaseLost, Won
 from aira_bench.runs.units import Unit
 
@@ -39,7 +39,7 @@ class Attempt:
 
     def leave(self) -> None:
         """Commit what is there beside finished steps, such as answers of models, for whoever goes on."""
-        with contextlib.suppress(MachineError):
+        with contextlib.suppress(AiraError):
             if self.copy is not None:
                 self.copy.push()
 
@@ -49,7 +49,7 @@ class Attempt:
             lease.check()
         except LeaseLost:
             return True
-        except MachineError:
+        except AiraError:
             pass
         return False
 

@@ -96,7 +96,10 @@ def open_for_workers(host: Host, run: ResolvedRun, terms: Terms, note: Note) -> 
         UsageError, PrerequisiteError, ModelError: as of `start`.
     """
     with _begun(host, run, note, terms) as begun:
-        return begun.keeper.folder
+        folder = begun.keeper.folder
+        if isinstance(run.agent, SharesLimits):  # what its trial cost counts for all workers
+            run.agent.share_limits(store_of(folder.path, LEDGER), host.world.new_id(), {}, lease_folder())
+        return folder
 
 
 @dataclass(frozen=True)
@@ -174,7 +177,6 @@ def resume(
         found = reopen(manifest.plan, host.paths)
         ground = stand(host, found, "agent", note, record)
         run = reopen_agent(found, host.paths, record)
-        try_model(run.agent, note)
         set_aside_unvouched_calls(record, host.keys.ring(), ask_anew=accept_changes)
         folder.compiled.clear()  # native code for judges, for which nothing vouches once the run has stopped
         keeper = host.keeper(record) if manifest.schema_version != 1 else None
@@ -183,7 +185,7 @@ def resume(
             if changed:
                 keeper.accept(changed, [(seed.seed, len(seed.nodes)) for seed in record.seeds])
         with told_to_others(folder, run.plan.seeds, watch, host.world) as tell:
-            _search_all(host, folder, manifest, run, ground, note, tell, keeper)
+            _search_all(host, folder, manifest, run, ground, note, tell, keeper, is_tried=False)
             confirm_at_end(host, folder, run, ground, note, tell)
     return folder
 
@@ -252,10 +254,15 @@ def _search_all(
     note: Note,
     watch: Callable[[Progress], None],
     keeper: Keeper | None,
+    *,
+    is_tried: bool = True,
 ) -> None:
-    """Have every seed of a run searched to its end; the run is locked."""
+    """Have every seed of a run searched to its end; the run is locked. A model that was not tried is tried within what
+    the run may still spend."""
     sweep_temporaries(folder.path, alone=True)
     with searching(host, folder, manifest, run, ground, note, watch, keeper) as search:
+        if not is_tried:
+            try_model(run.agent, note)
         run_seeds(search.session, folder, search.sweep)
         if keeper is not None:
             keeper.close(run.plan.seeds)

@@ -1,14 +1,15 @@
 """What a worker stands on: what it is asked for, and runs of its folder, each opened once on the ground it began on.
 
-A run on another ground than it began on (task, data, images, hardware class, versions) is left to others, and why is
-kept as a fault. Not covered: which unit is taken, and what is done with it (`aira_bench.runs.worker`).
+A run on another ground than it began on (task, data, images, hardware class, versions), or on a machine that lacks what
+it needs, is left to others, and why is kept as a fault. Not covered: which unit is taken, and what is done with it
+(`aira_bench.runs.worker`).
 """
 
 import threading
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from aira_bench.errors import RunStateError
+from aira_bench.errors import AiraError, PrerequisiteError, RunStateError
 from aira_bench.hidden_keys import HiddenKey
 from aira_bench.record.manifest import RunPlan
 from aira_bench.record.run_record import RunRecord
@@ -61,7 +62,7 @@ class OpenedRuns:
             note: told in a line what is done.
         """
         self._host, self._wishes, self._note = host, wishes, note
-        self.faults: dict[Path, RunStateError] = {}
+        self.faults: dict[Path, AiraError] = {}
         """Why runs are left to others, by their folders."""
         self._opened: dict[Path, OpenedRun] = {}
         self._opening = threading.Lock()
@@ -71,6 +72,7 @@ class OpenedRuns:
 
         Raises:
             RunStateError: something that the run depends on is another here.
+            PrerequisiteError: this machine lacks it.
         """
         path = record.folder.path
         with self._opening:
@@ -93,7 +95,7 @@ class OpenedRuns:
             require_accepted(record, differences(record))
             found = replace(reopen(manifest.plan, host.paths), plan=plan)
             return OpenedRun(host, found, stand(host, found, "agent", self._note, record))
-        except RunStateError as error:
+        except (RunStateError, PrerequisiteError) as error:
             self.faults[record.folder.path] = error
             raise
 

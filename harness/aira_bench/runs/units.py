@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from aira_bench.errors import RunStateError, UsageError
+from aira_bench.errors import AiraError, RunStateError, UsageError
 from aira_bench.leasing.lease import Terms, lease_store, read_terms
 from aira_bench.record.folder import RunFolder, is_run, list_runs
 
@@ -87,7 +87,7 @@ def tail(path: Path) -> bytes:
         return b""
 
 
-def readable_runs(folders: Sequence[RunFolder], faults: dict[Path, RunStateError]) -> Iterator[SharedRun]:
+def readable_runs(folders: Sequence[RunFolder], faults: dict[Path, AiraError]) -> Iterator[SharedRun]:
     """Runs that are shared and can be read; what is wrong with others goes to `faults`."""
     for folder in folders:
         if folder.path in faults:

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from aira_bench.copies.folder_copy import FolderCopy
 from aira_bench.copies.working import WorkingCopies
-from aira_bench.errors import AiraError, EngineAway, MachineError, RunStateError, UsageError
+from aira_bench.errors import AiraError, EngineAway, MachineError, PrerequisiteError, RunStateError, UsageError
 from aira_bench.files import Unacceptable
 from aira_bench.hardware import usable_cores
 from aira_bench.leasing.lease import Denied, Lease, LeaseLost, Lessee, State, Terms, Won, kept
@@ -44,6 +44,7 @@ from aira_bench.runs.session import Progress
 from aira_bench.runs.sharing import share
 from aira_bench.runs.telling import told_to_others
 from aira_bench.runs.units import Unit, has_ended, readable_runs, runs_below
+from aira_bench.shared_store.places import typed
 from aira_bench.unfinished import sweep_temporaries
 from aira_bench.waiting import Stopped
 
@@ -112,13 +113,18 @@ class Worker:
             Stopped: it was told to stop; what was finished is on disk, and its units are free.
             MachineError, EngineAway: the machine fails; its units are free.
             UsageError: there is no such folder, or no run in it.
-            RunStateError: the run in it cannot be shared.
+            RunStateError: the run in it cannot be shared, or none of those in it is.
         """
         runs = runs_below(self._folder)
         if not runs:
             raise UsageError(f"No runs in {self._folder}.", hint="aira-bench status")
         if len(runs) == 1 and runs[0].path == self._folder.resolve():
             share(runs[0], self._terms)
+        if not any(run.is_shared for run in runs):
+            raise RunStateError(
+                f"No run in {typed(self._folder)} is shared by workers; one process has each.",
+                hint=runs[0].command("resume", "--engine local"),
+            )
         slots = self._wishes.slots or len(self._host.hardware.gpus) or len(usable_cores())
         pool = ThreadPoolExecutor(slots, thread_name_prefix="unit")
         try:
@@ -225,7 +231,7 @@ class Worker:
             if attempt.is_lost(taken.lease):
                 raise LeaseLost from None
             return "released", None
-        except RunStateError as error:  # of this machine, or of the record: nothing that the search did
+        except (RunStateError, PrerequisiteError) as error:  # of this machine, or of the record: nothing the search did
             if unit.run not in self._runs.faults:
                 self.end.failed.append((unit.name, error))
             return "released", error
@@ -263,9 +269,6 @@ class Worker:
         manifest, host = record.manifest, opened.host
         narrow = opened.found.plan.model_copy(update={"seeds": (unit.seed,)})
         run = reopen_agent(replace(opened.found, plan=narrow), host.paths, record)
-        if unit.run not in self._tried:
-            try_model(run.agent, self._note)
-            self._tried.add(unit.run)
         set_aside_unvouched_calls(record, host.keys.ring())
         keeper = self._keeper(record, lease, attempt.copy)
         keeper.remember()
@@ -287,6 +290,9 @@ class Worker:
                     programs=programs, attempts={unit.seed: lease.entry.attempt * _ATTEMPTS_APART},
                 )  # fmt: skip
                 with search as found, attempt.stoppable(found.stop):
+                    if unit.run not in self._tried:  # within the caps of the run, which are shared by now
+                        try_model(run.agent, self._note)
+                        self._tried.add(unit.run)
                     error = run_or_halt(found.session, folder, unit.seed)
                 if error is not None:
                     lease.check()  # what it halted for may be that another has the unit

@@ -24,7 +24,7 @@ from aira_bench.errors import MachineError, PrerequisiteError, UsageError
 from aira_bench.shared_store.store import MOST_BYTES, check_object
 
 _ADDRESS = re.compile(r"(s3|gs):/{1,2}([A-Za-z0-9][A-Za-z0-9._-]*)((?:/[A-Za-z0-9_-][A-Za-z0-9._-]*)*)/?")
-_ANY_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+:/")
+_ANY_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+:/", re.IGNORECASE)
 _RIVALS = 4
 """That try to make one name at a time, in the trial of a store."""
 _NO_ACCESS = ("NoCredentialsError", "PartialCredentialsError", "TokenRetrievalError", "DefaultCredentialsError")
@@ -177,13 +177,11 @@ class ObjectStore:
 
         Raises:
             MachineError: the storage failed.
-            PrerequisiteError: it may not be used.
+            PrerequisiteError: it may not be used, or there is no such bucket.
         """
         start = f"{self.address.path}/"
         try:
             found = self._files.find(self._key(folder) if folder else self.address.path, detail=True)
-        except FileNotFoundError:
-            return {}
         except Exception as error:
             self._failed(folder, error)
         return {name.removeprefix(start): _listed(about) for name, about in found.items() if name.startswith(start)}

@@ -3,10 +3,9 @@
 import time
 from pathlib import Path
 
-from aira_bench.errors import UsageError
 from aira_bench.keys import KeyFolder
 from aira_bench.paths import host_paths
-from aira_bench.record.folder import RunFolder, find_run, is_run, list_runs
+from aira_bench.record.folder import RunFolder, find_run, is_run, list_runs, no_run, no_runs
 from aira_bench.view.index import RunIndex
 from aira_bench.view.page_source import PageSource
 from aira_bench.view.pages import slug
@@ -27,7 +26,7 @@ def open_site(runs: Path | None, wanted: str | None, *, follows: bool) -> tuple[
     paths = host_paths(runs)
     folder, run = _chosen(paths.runs, wanted)
     if run is None and not list_runs(folder):
-        raise UsageError(f"No runs in {folder}.", hint="aira-bench run --help")
+        raise no_runs(folder)
     site = Site(PageSource(RunIndex(folder, paths.home, KeyFolder(paths.keys)), time.time, follows=follows))
     return site, "index.html" if run is None else f"runs/{slug(run.path.name)}/index.html"
 
@@ -42,4 +41,4 @@ def _chosen(runs: Path, wanted: str | None) -> tuple[Path, RunFolder | None]:
             return run.path.parent, run
         if path.is_dir():
             return path.resolve(), None
-    raise UsageError(f"No run and no folder of runs {wanted!r} in {runs}.", hint="aira-bench status")
+    raise no_run(runs, wanted, "run and no folder of runs")

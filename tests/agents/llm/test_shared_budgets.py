@@ -142,6 +142,9 @@ def test_a_trial_of_the_model_counts_and_what_is_not_capped_leaves_no_files(tmp_
     source.try_out(Waits())
     source.share(PosixStore(tmp_path / "ledger"), "a", {}, tmp_path / "machine")
     assert settled(tmp_path).tokens == 9
+    other = worker(tmp_path, 1, 1, Model([answered(5, 4, 0.0)]))
+    other.try_out(Waits())
+    assert settled(tmp_path).tokens == 18, "of each worker, on an account of its own"
     free = worker(tmp_path / "free", 1, 1, budgets=Budgets())
     ask(free, tmp_path / "free", 1)
     assert not (tmp_path / "free/ledger").exists()

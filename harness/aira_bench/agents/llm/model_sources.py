@@ -58,6 +58,8 @@ class ProviderSource:
     _ledger: RunLedger = field(init=False)
     _attempts: Mapping[int, int] = field(default_factory=dict)
     """Of the leases on seeds, where they are leased."""
+    _trial: str = _TRIAL
+    """The account that a trial of the model is counted in."""
 
     def __post_init__(self) -> None:
         """Begin with a ledger of this process's own."""
@@ -95,7 +97,7 @@ class ProviderSource:
         Raises:
             ModelError: key, address or model are wrong.
         """
-        account = self._ledger.account(_TRIAL)
+        account = self._ledger.account(self._trial)
         model = BudgetedModel(self.provider.within(waits, TRIAL_POLICY), self.card, account, waits=waits)
         try:
             return try_model(model, self.card).said
@@ -119,8 +121,9 @@ class ProviderSource:
             return
         tried = self._ledger.account(_TRIAL).state.settled
         self._ledger, self._attempts = RunLedger(store, self.budgets.run, owner), attempts
+        self._trial = f"{_TRIAL}-{owner}"
         if tried != NOTHING:
-            self._ledger.account(f"{_TRIAL}-{owner}", carried=lambda: tried)
+            self._ledger.account(self._trial, carried=lambda: tried)
 
     def card_values(self) -> Mapping[str, object]:
         """Return the card as JSON values, for the manifest."""
