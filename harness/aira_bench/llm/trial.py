@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from aira_bench.cards.card import Card
 from aira_bench.errors import ModelError
 from aira_bench.llm.failures import ProviderFailure
+from aira_bench.llm.limiter import GateTimeout
 from aira_bench.llm.model import Completion, CompletionRequest, Message, Model
 from aira_bench.llm.provider_model import RetryPolicy
 
@@ -49,6 +50,10 @@ def try_model(model: Model, card: Card) -> Trial:
         done = model.complete(trial_request(card), deadline_s=TRIAL_S)
     except ModelError as error:
         failure = error.__cause__
+        if isinstance(failure, GateTimeout):
+            return Trial(
+                None, f"{model.name} was not tried: calls of this machine wait behind the provider's rate limit"
+            )
         if isinstance(failure, ProviderFailure) and (failure.is_busy or failure.culprit_is_the_request):
             return Trial(None, f"{model.name} is there, and did not answer a first call: {failure.message}")
         raise
