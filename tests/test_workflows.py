@@ -9,8 +9,8 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 RUN = ROOT / ".ci" / "run"
-ASKED_FOR = {"test-pythons"}
-"""Steps that need what a fresh machine has not, and run where they are named."""
+ASKED_FOR = {"test-long", "test-pythons"}
+"""Steps that take long, or what a fresh machine has not, and run where they are named (docs/decisions/0076)."""
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 
 
