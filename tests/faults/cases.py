@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from aira_bench.record.folder import RunFolder
 from aira_bench.record.sealing import is_closed
+from faults import quick_time
 from faults.command import Ended, Place, Setting, call
 from faults.engine_faults import Meeting
 from faults.injector import LASTING, Kind, Point
@@ -26,6 +27,7 @@ SEARCHER = ("run", "--agent", "evolution", "--task", "mad-2p", "--profile", "cpu
 CARDS = {"anthropic": "opus46", "google": "gemini3pro", "openai": "gpt5", "openai-compatible": "gpt-oss-20b"}
 NO_RUN, STOPPED = 2, 130
 MOST_COMMANDS = 4
+_A_DAY_S = 86_400.0
 _RESUME = re.compile(r"aira-bench resume (\S+)((?: --runs \S+| --trust-agent| --accept-changes| --from-last-good)*)")
 
 
@@ -129,7 +131,10 @@ def _is_over(place: Place) -> bool:
 
 
 def _let_time_pass(place: Place) -> None:
-    """Nobody types so fast: files of a process that may still come to lock them are left alone for some seconds."""
+    """Nobody types so fast: files of a process that may still come to lock them are left alone for some seconds, and a
+    provider that asked all of a machine to stay away for an hour is asked again after it.
+    """
+    quick_time.skip(_A_DAY_S)
     for path in place.root.rglob(".*"):
         os.utime(path, (0, 0), follow_symlinks=False)
 

@@ -27,7 +27,8 @@ def install() -> None:
     threading.Condition.wait, threading.Thread.join = _wait, _join  # type: ignore[method-assign]
 
 
-def _skip(seconds: float) -> None:
+def skip(seconds: float) -> None:
+    """Let so much time have passed, here and in processes that are forked from now on."""
     global _skipped_s
     with _lock:
         _skipped_s += seconds
@@ -39,7 +40,7 @@ def _monotonic() -> float:
 
 def _sleep(seconds: float) -> None:
     _real_sleep(min(seconds, _SHORT_S / 10))
-    _skip(max(seconds - _SHORT_S / 10, 0.0))
+    skip(max(seconds - _SHORT_S / 10, 0.0))
 
 
 def _wait(condition: threading.Condition, timeout: float | None = None) -> bool:
@@ -48,7 +49,7 @@ def _wait(condition: threading.Condition, timeout: float | None = None) -> bool:
         return _real_wait(condition, timeout)
     happened = _real_wait(condition, _SHORT_S)
     if not happened:
-        _skip(timeout - _SHORT_S)
+        skip(timeout - _SHORT_S)
     return happened
 
 
@@ -61,5 +62,5 @@ def _join(thread: threading.Thread, timeout: float | None = None) -> None:
         return _real_join(thread, min(timeout, PATIENCE_S))
     _real_join(thread, _SHORT_S)
     if thread.is_alive():
-        _skip(max(timeout, _A_WHILE_S))
+        skip(max(timeout, _A_WHILE_S))
     return None
