@@ -218,13 +218,12 @@ def _tokens(args: argparse.Namespace, out: Path, python: str) -> Path:
     import subprocess
 
     from aira_bench.errors import AiraError, UsageError
-    from aira_bench.scaling.corpus.made import made_tokens
     from aira_bench.scaling.evaluator_process import environment
     from aira_contract.model_sizes import TOY_SCALE
 
     given: Path | None = args.data
     if given is not None:
-        return made_tokens(given).folder
+        return given  # it was read before anybody was asked
     if args.scale != TOY_SCALE:
         raise UsageError(f"A training at {args.scale} needs tokens.", hint="--data DIR   (docs/pretraining.md)")
     made = out / "tokens"
