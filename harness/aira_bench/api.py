@@ -13,12 +13,12 @@ from functools import partial
 from pathlib import Path
 
 from aira_bench.boards.board import Table, tables_of
-from aira_bench.errors import RunStateError, UsageError
+from aira_bench.errors import RunStateError
 from aira_bench.hardware import this_machine
 from aira_bench.keys import KeyFolder
 from aira_bench.paths import host_paths
 from aira_bench.record import run_record
-from aira_bench.record.folder import RunFolder, find_run, list_runs
+from aira_bench.record.folder import RunFolder, find_run, list_runs, no_runs
 from aira_bench.record.run_record import RunRecord
 from aira_bench.record.seed_record import Depth
 from aira_bench.record.trust import read_resumable
@@ -157,7 +157,7 @@ def leaderboard(
     several = [wanted] if isinstance(wanted, str | Path) else wanted
     folders = [find_run(paths.runs, str(each)) for each in several] if several else list_runs(paths.runs)
     if not folders:
-        raise UsageError(f"No runs in {paths.runs}.", hint="aira-bench run --help")
+        raise no_runs(paths.runs)
     whys = {find_run(paths.runs, name): why for name, why in (exclude or {}).items()}
     folders += [folder for folder in whys if folder not in folders]
     ring = KeyFolder(paths.keys).ring()
