@@ -10,6 +10,7 @@ alone. Not covered: other formats (docs/pretraining.md).
 
 import re
 import shutil
+from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
@@ -74,6 +75,11 @@ def save_weights(folder: Path, step: int, model: nn.Module) -> None:
     save({"model": model.state_dict()}, checkpoint_id=checkpoint_folder(folder, step), no_dist=True)
 
 
+def _keeps_optimizer(place: Path) -> bool:
+    known = FileSystemReader(place).read_metadata().state_dict_metadata
+    return any(name.startswith("optimizer.") for name in known)
+
+
 def _first_line(error: BaseException) -> str:
     """What is at the bottom of an error: DCP tells of ranks and tracebacks around it."""
     failures = getattr(error, "failures", None)
@@ -100,38 +106,57 @@ class Checkpoints:
         self._group, self._keep = group, keep
         self._writing: Future[Any] | None = None
 
-    def newest(self) -> int:
-        """Return the step of the newest whole checkpoint, 0 where there is none."""
-        steps = whole_checkpoints(self._folder)
-        return steps[-1] if steps else 0
+    def take_up(self) -> tuple[int, dict[int, str]]:
+        """Take up model and optimizer as they were at the newest checkpoint that can be read, of however many ranks.
 
-    def load(self, step: int) -> None:
-        """Take up model and optimizer as they were after a step, whatever the number of ranks was then.
+        Returns:
+            The step of that checkpoint, 0 where there is none at all; and why newer ones could not be read, by step.
 
         Raises:
-            DataError: the checkpoint has weights alone, or its files are damaged.
+            DataError: there are checkpoints, and none can be read; or the newest has weights alone.
         """
-        place, state = checkpoint_folder(self._folder, step), self._state()
-        try:
-            known = FileSystemReader(place).read_metadata().state_dict_metadata
-            whole = any(name.startswith("optimizer.") for name in known)
-            if whole:
-                load(state, checkpoint_id=place, process_group=self._group)
-        except (Exception, CheckpointException) as error:  # whatever a damaged pickle or a file that is gone raises
-            earlier = max((each for each in whole_checkpoints(self._folder) if each < step), default=0)
+        found = [whole_checkpoints(self._folder)]
+        dist.broadcast_object_list(found, group=self._group, group_src=0)  # folders may show ranks different things
+        unread: dict[int, str] = {}
+        for step in reversed(found[0]):
+            if (why := self._load(step)) is None:
+                return step, unread
+            unread[step] = why
+        if unread:
+            said = "; ".join(f"step {step}: {why}" for step, why in unread.items())
             raise DataError(
-                f"{place} cannot be read: {_first_line(error)}. Without that folder the training goes on from step "
-                f"{earlier}."
-            ) from None
-        if not whole:
+                f"no checkpoint in {self._folder} can be read ({said}). To begin anew, choose another folder."
+            )
+        return 0, {}
+
+    def _load(self, step: int) -> str | None:
+        """Load one checkpoint; say why it could not be, alike on every rank."""
+        place, state = checkpoint_folder(self._folder, step), self._state()
+        kept: list[bool] = []
+        why = self._agreed(lambda: kept.append(_keeps_optimizer(place)))
+        if why is None and not kept[0]:
             raise DataError(f"{place} has weights and no optimizer: nothing can go on from it. Choose another folder.")
-        back = {large_name(name): name for name in self._model.state_dict()}
-        set_state_dict(
-            self._model,
-            self._optimizer,
-            model_state_dict={back[name]: value for name, value in state["model"].items()},
-            optim_state_dict=state["optimizer"],
-        )
+        why = why or self._agreed(lambda: load(state, checkpoint_id=place, process_group=self._group))
+        if why is None:
+            back = {large_name(name): name for name in self._model.state_dict()}
+            set_state_dict(
+                self._model,
+                self._optimizer,
+                model_state_dict={back[name]: value for name, value in state["model"].items()},
+                optim_state_dict=state["optimizer"],
+            )
+        return why
+
+    def _agreed(self, attempt: Callable[[], None]) -> str | None:
+        """Attempt something on every rank; the first rank's reason where it failed on any, since all go on together."""
+        said: str | None = None
+        try:
+            attempt()
+        except (Exception, CheckpointException) as error:  # whatever a damaged pickle or a file that is gone raises
+            said = _first_line(error)
+        told: list[str | None] = [None] * dist.get_world_size(self._group)
+        dist.all_gather_object(told, said, group=self._group)
+        return next(filter(None, told), None)
 
     def save(self, step: int) -> None:
         """Begin to write a checkpoint: copied now, written while training goes on."""

@@ -4,9 +4,9 @@
         --recipe isotoken-1b --data TOKENS --out FOLDER --microbatch 2 --compile
     python -m aira_evaluator.pretrain.train --pattern 2(A-M) --scale toy --recipe toy --data TOKENS --out FOLDER
 
-Started again with the same words, on as many ranks or others, it goes on from the newest whole checkpoint. SIGTERM has
-it write a checkpoint and end with status 75. Exit statuses: 0 done, 2 cannot begin, 75 stopped, 76 diverged; any other
-is a failure from which it can be started again. Not covered: starting ranks, and trying again.
+Started again with the same words, on as many ranks or others, it goes on from the newest checkpoint that can be read.
+SIGTERM has it write a checkpoint and end with status 75. Exit statuses: 0 done, 2 cannot begin, 75 stopped, 76
+diverged; any other is a failure from which it can be started again. Not covered: starting ranks, and trying again.
 """
 
 import argparse
@@ -202,12 +202,15 @@ class Pretraining:
         return 0
 
     def _take_up(self) -> int:
-        """Go on from the newest whole checkpoint; return its step."""
-        done = self._checkpoints.newest()
-        # All ranks have looked before the first of them writes another.
-        dist.barrier(self.ranks.slow)
-        if done:
-            self._checkpoints.load(done)
+        """Go on from the newest checkpoint that can be read; return its step."""
+        done, unread = self._checkpoints.take_up()
+        for step, why in unread.items():
+            self._records.event("checkpoint not read", step=step, why=why)
+            if self.ranks.rank == 0:
+                print(
+                    f"pretrain: the checkpoint of step {step} cannot be read: {why}; going on from {done}",
+                    file=sys.stderr,
+                )
         for line in self._records.took_up(done):
             self._seconds += line.seconds
             if line.loss is not None:

@@ -112,20 +112,47 @@ def test_a_checkpoint_that_was_cut_off_is_none(trained: Path, tmp_path: Path) ->
     assert whole_checkpoints(out / "checkpoints") == [STEPS]
 
 
-@pytest.mark.parametrize("damaged", ["__0_0.distcp", ".metadata"])
-def test_a_damaged_checkpoint_is_one_line_that_names_the_one_before(
-    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], damaged: str
+def damage(checkpoint: Path, name: str) -> None:
+    content = (checkpoint / name).read_bytes()
+    (checkpoint / name).write_bytes(content[: len(content) // 2])
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+@pytest.mark.parametrize("damaged", ["__0_0.distcp", "__1_0.distcp", ".metadata"])
+def test_a_damaged_checkpoint_costs_the_steps_since_the_one_before(
+    trained: Path, tmp_path: Path, ranks: int, damaged: str
 ) -> None:
-    out = resumed(trained, "A-M", STEPS, tmp_path / "out")
-    newest = out / f"checkpoints/step-{STEPS:08}"
-    shutil.copytree(newest, out / f"checkpoints/step-{STEPS - 1:08}")
-    content = (newest / damaged).read_bytes()
-    (newest / damaged).write_bytes(content[: len(content) // 2])
+    make_inputs(tmp_path)
+    out, before = tmp_path / "A-M", STEPS - CHECKPOINT_EVERY
+    shutil.copytree(trained / "A-M", out)
+    damage(out / f"checkpoints/step-{STEPS:08}", damaged)
+    started = start_ranks(tmp_path, ranks, "A-M")
+    assert [rank.wait(PATIENCE_S) for rank in started] == [0] * ranks
+    printed = (tmp_path / "rank0.log").read_text()
+    assert f"the checkpoint of step {STEPS} cannot be read" in printed
+    assert f"going on from {before}" in printed
+    assert losses(out) == pytest.approx(losses(trained / "A-M"), abs=1e-5)
+    unread = [line for line in lines(out / "events.jsonl") if line["event"] == "checkpoint not read"]
+    assert [line["step"] for line in unread] == [STEPS]
+    assert whole_checkpoints(out / "checkpoints") == [before, STEPS]
+    assert main(arguments(tmp_path, "A-M", out)) == 0, "the damaged one was written anew"
+    assert lines(out / "events.jsonl")[-1] == {"event": "started", "step": STEPS, "ranks": 1, "device": "CPU"}
+
+
+def test_with_no_checkpoint_that_can_be_read_nothing_begins_anew(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(trained / "A-M", out)
+    for step in whole_checkpoints(out / "checkpoints"):
+        damage(out / f"checkpoints/step-{step:08}", ".metadata")
     assert main(arguments(trained, "A-M", out)) == 2
     printed = capsys.readouterr().err
-    assert f"step-{STEPS:08} cannot be read" in printed
-    assert f"goes on from step {STEPS - 1}." in printed
+    assert "no checkpoint in" in printed
+    assert f"step {STEPS - CHECKPOINT_EVERY}: " in printed
+    assert "To begin anew, choose another folder." in printed
     assert printed.count("\n") == 1
+    assert losses(out) == losses(trained / "A-M"), "what it was told is still there"
 
 
 @pytest.mark.parametrize("words", [("--microbatch", "-4"), ("--microbatch", "0"), ("--stop-after", "0")])
