@@ -24,12 +24,14 @@ from tokenizers import Tokenizer
 from aira_bench.cli.main import run_command_line
 from aira_contract.downstream import AskedTask, DownstreamRequest, EvaluatedModel, Line, TaskScores
 from aira_contract.exports import ExportRequest
+from aira_contract.recipes import FOLDER
 from aira_evaluator.downstream.session import evaluate_all, evaluate_task
 from aira_evaluator.pretrain.export import export
 from aira_evaluator.pretrain.train import main
 from aira_evaluator.pretrain.trained import TrainedFolder, weights_sha256
 from aira_evaluator.text.grammar import synthetic_documents
 from evaluator.pretrain.toy_trainings import FAMILIES, RECIPE, SEQUENCE, arguments, make_inputs
+from scaling.test_grow import searched
 
 pytestmark = pytest.mark.timeout(1200)
 
@@ -195,6 +197,31 @@ def test_an_evaluation_is_kept_goes_on_where_it_was_cut_off_and_names_what_it_ca
     assert {each["task"]: each | {"seconds": 0} for each in again["scores"]} == {
         name: each | {"seconds": 0} for name, each in scores.items()
     }
+
+
+def test_grow_evaluates_what_it_trained_on_a_suite_of_ones_own(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = (FOLDER / "toy.toml").read_text().replace("steps = 200", "steps = 3").replace("= 2048", "= 512")
+    (tmp_path / "few.toml").write_text(recipe)
+    told = ["grow", "searched", "--runs", str(searched(tmp_path)), "--scale", "toy", "--recipe",
+            str(tmp_path / "few.toml"), "--method", "stretch", "--patterns", "2(A-M)", "--seeds", "1", "--out",
+            str(tmp_path / "out"), "--evaluate", str(place / "tasks"), "--yes", "--json"]  # fmt: skip
+    task = place / "tasks" / "toy_written.yaml"
+    whole = task.read_text()
+    task.write_text(whole.replace("asked.jsonl", "gone.jsonl"))
+    assert run_command_line(told) == 1
+    shown = capsys.readouterr()
+    assert shown.err.count("toy_written: FileNotFoundError") == 2
+    assert len(json.loads(shown.out)["comparison"]["models"]) == 2, "losses are there all the same"
+    task.write_text(whole)
+    assert run_command_line(told) == 0
+    shown = capsys.readouterr()
+    assert shown.err.count("3 of 4 tasks were evaluated before") == 2
+    (found,) = json.loads(shown.out)["downstream"]
+    assert [row["name"] for row in found["rows"]] == ["searched N0 stretched, seed 0", "2(A-M), seed 0"]
+    assert all(set(row["scores"]) == set(TASKS) for row in found["rows"])
+    assert "Generated stories" in (tmp_path / "out" / "index.html").read_text()
 
 
 def test_few_examples_are_few(place: Path) -> None:

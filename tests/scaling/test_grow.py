@@ -170,6 +170,19 @@ def test_a_model_is_not_compared_with_itself(world: Path, capsys: pytest.Capture
     assert "are one model at toy" in capsys.readouterr().err
 
 
+def test_a_suite_that_cannot_be_evaluated_is_told_before_anything_is_trained(
+    world: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_command_line(command(world, "--yes", "--evaluate", "zero-shot-7")) == 2
+    assert "zero-shot-7" in capsys.readouterr().err
+    (world / "without").write_text("#!/bin/sh\nexit 1\n")
+    (world / "without").chmod(0o755)
+    told = command(world, "--yes", "--evaluate", "zero-shot-6", python=str(world / "without"))
+    assert run_command_line(told) != 0
+    assert "lm-evaluation-harness" in capsys.readouterr().err
+    assert not (world / "out").exists()
+
+
 def test_named_controls_keep_their_kinds_at_toy_scale() -> None:
     recipe = named_recipe("toy")
     for name in ("llama-3.2", "airaformer-d", "airaformer-d-stacked", "composite-stacked", "nemotron-h", "mamba"):

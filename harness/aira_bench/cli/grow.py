@@ -14,9 +14,11 @@ from aira_bench.cli.scale_run import require_consent
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from aira_bench.scaling.downstream.suites import DownstreamSuite
     from aira_bench.scaling.grow.growth import GrowthRequest
     from aira_bench.scaling.grow.models import ComparedModel
     from aira_bench.scaling.plan.planned import Plan, PlanSettings
+    from aira_bench.scaling.plan.trainings import SeedTraining
     from aira_contract.recipes import Recipe
 
 _EPILOG = """examples:
@@ -26,13 +28,16 @@ _EPILOG = """examples:
 
 The best architectures of the runs vote for a pattern, which is stretched and stacked to the scale and trained beside
 the architectures of --patterns; the first of those is what all are compared with. What trainings take is shown and
-asked about. The same command goes on where it was cut off: what is trained stays. The page, its pictures and grow.json
-have votes, patterns, plan, and losses with their intervals over seeds.
+asked about. --evaluate scores what was trained on downstream tasks. The same command goes on where it was cut off: what
+is trained and scored stays. The page, its pictures and grow.json have votes, patterns, plan, losses with their
+intervals over seeds, and scores.
 
 At scale toy the trainings run on the processor, --at-once at a time, and without --data their text is generated:
-losses on it say nothing about real text. Needs aira-bench[stats]; training on this Python needs aira-bench[evaluator].
+losses on it say nothing about real text. Needs aira-bench[stats]; training on this Python needs aira-bench[evaluator],
+and --evaluate aira-bench[downstream].
 
-Exit status: 0 all are trained and compared; 1 a training ended otherwise, which is named; 130 stopped.
+Exit status: 0 all are trained and compared; 1 a training ended otherwise or a task has no scores, which are named;
+130 stopped.
 """
 
 
@@ -64,41 +69,84 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     parser.add_argument(
         "--at-once", type=positive_int, metavar="N", help="trainings at a time (default: 1, on a processor its cores)"
     )
+    parser.add_argument(
+        "--evaluate",
+        metavar="SUITE|DIR",
+        help="downstream tasks of the trained models: zero-shot-6, dclm-core, or a folder",
+    )
     parser.add_argument("-y", "--yes", action="store_true", help="begin without the question")
     add_json(parser)
     parser.set_defaults(handle=handle)
 
 
 def handle(args: argparse.Namespace) -> int:
-    """Vote, grow, plan, ask, train, compare, and write the page."""
+    """Vote, grow, plan, ask, train, evaluate, compare, and write the page."""
     from aira_bench.scaling.corpus.made import made_tokens
     from aira_bench.scaling.grow.growth import require_same_growth
     from aira_bench.scaling.grow.render import print_growing
     from aira_bench.scaling.plan.trainings import require_same_tokens, seed_trainings
-    from aira_bench.terminal import results_console, say, say_json, tell
+    from aira_bench.terminal import results_console
 
     _require_estimators()
+    suite = _suite(args)
     growing = _growing(args)
     if not args.json:
         print_growing(growing, results_console())
     out: Path = args.out or Path("grown") / f"{growing.name}-{args.scale}"
-    trainings = out / "trainings"
     require_same_growth(out, growing)
-    begun = seed_trainings(growing.plan, trainings)
+    begun = seed_trainings(growing.plan, out / "trainings")
     if args.data is not None:
         require_same_tokens(begun, made_tokens(args.data))
     if missing := [run for run in begun if run.state != "done"]:
         require_consent(args, missing)
         _train(args, growing, out)
+    runs = seed_trainings(growing.plan, out / "trainings")
+    try:
+        return 0 if suite is None else _evaluate(args, suite, runs)
+    finally:  # losses are there whatever became of scores
+        _conclude(args, growing, out, runs, suite)
+
+
+def _suite(args: argparse.Namespace) -> "DownstreamSuite | None":
+    """The suite to evaluate on, and that it can be, before anything is asked or trained."""
+    from aira_bench.scaling.downstream.evaluation_process import require_lm_eval
+    from aira_bench.scaling.downstream.suites import find_suite
+
+    if args.evaluate is None:
+        return None
+    suite = find_suite(args.evaluate)
+    require_lm_eval(args.python)
+    return suite
+
+
+def _evaluate(args: argparse.Namespace, suite: "DownstreamSuite", runs: "Sequence[SeedTraining]") -> int:
+    from aira_bench.scaling.downstream.evaluation_process import EvaluationSettings
+    from aira_bench.scaling.grow.downstream_scores import evaluate_trainings
+    from aira_bench.terminal import tell
+
+    missing = evaluate_trainings(runs, suite, EvaluationSettings(_device(args), args.python), tell)
+    for folder, each in missing:
+        tell(f"not evaluated: {folder}: {each.task}: {each.why}")
+    return 1 if missing else 0
+
+
+def _conclude(
+    args: argparse.Namespace,
+    growing: "GrowthRequest",
+    out: Path,
+    runs: "Sequence[SeedTraining]",
+    suite: "DownstreamSuite | None",
+) -> None:
+    """Compare the losses, and write the page and the record."""
     from aira_bench.scaling.grow.comparison import compare
     from aira_bench.scaling.grow.downstream_scores import downstream_scores
     from aira_bench.scaling.grow.growth import growth_record
     from aira_bench.scaling.grow.render import print_comparison
+    from aira_bench.terminal import results_console, say, say_json, tell
     from aira_bench.view.growth_page import write_page
 
-    runs = seed_trainings(growing.plan, trainings)
     found = compare(runs, growing.reference)
-    downstream = downstream_scores(runs)
+    downstream = downstream_scores(runs, suite)
     record = growth_record(growing, found, runs, downstream)
     page = write_page(out, growing, found, runs, downstream, record)
     if args.json:
@@ -107,7 +155,6 @@ def handle(args: argparse.Namespace) -> int:
         print_comparison(found, results_console())
         say(f"{page}")
     tell("SYNTHETIC TEXT: these losses say nothing about real text." if found.synthetic else f"Text: {found.data}.")
-    return 0
 
 
 def _require_estimators() -> None:

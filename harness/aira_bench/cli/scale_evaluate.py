@@ -115,12 +115,6 @@ def _settings(args: argparse.Namespace) -> "EvaluationSettings":
     from aira_bench.scaling.downstream.evaluation_process import EvaluationSettings
 
     return EvaluationSettings(
-        step=args.step,
-        data=args.data,
-        device=args.device,
-        dtype=args.dtype or ("bfloat16" if args.device == "cuda" else "float32"),
-        batch_tokens=args.batch_tokens,
-        limit=args.limit,
-        offline=args.offline,
-        python=args.python,
-    )
+        args.device, args.python, step=args.step, data=args.data, dtype=args.dtype, batch_tokens=args.batch_tokens,
+        limit=args.limit, offline=args.offline,
+    )  # fmt: skip

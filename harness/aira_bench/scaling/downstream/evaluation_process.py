@@ -6,8 +6,9 @@ of agents it gets nothing but the string of a pattern, by way of the training's 
 names; with --offline nothing is.
 """
 
-import importlib.util
 import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -36,18 +37,25 @@ _NETWORK = ("HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY", "https_proxy", "http_proxy"
 _OFFLINE = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "HF_EVALUATE_OFFLINE": "1"}
 
 
+_HAS_LM_EVAL = "import importlib.util, sys; sys.exit(importlib.util.find_spec('lm_eval') is None)"
+
+
 @dataclass(frozen=True)
 class EvaluationSettings:
     """How models are evaluated."""
 
-    step: int | None
-    data: Path | None
     device: str
-    dtype: str
-    batch_tokens: int
-    limit: int | None
-    offline: bool
     python: str | None
+    """The interpreter that has torch and lm_eval; None for this one."""
+    step: int | None = None
+    """Whose checkpoint; None for the newest."""
+    data: Path | None = None
+    dtype: str | None = None
+    """Of products; None for bfloat16 on cuda, and float32 on cpu."""
+    batch_tokens: int = 65_536
+    """Positions computed at once."""
+    limit: int | None = None
+    offline: bool = False
 
 
 def evaluate(
@@ -65,10 +73,8 @@ def evaluate(
         PrerequisiteError: there is no lm_eval, or the model cannot be had.
         RunStateError: an earlier evaluation cannot be read.
     """
-    if settings.python is None and importlib.util.find_spec("lm_eval") is None:
-        raise PrerequisiteError(
-            "Tasks are those of lm-evaluation-harness, which is not installed.", hint=f"pip install '{EXTRA}'"
-        )
+    if settings.python is None:  # another's process says so itself
+        require_lm_eval(None)
     before = [each for each in evaluated.stored(folder, suite) if each.suite_sha256 == suite.sha256]
     found: StoredEvaluation | None = None
     missing: list[NotEvaluated] = []
@@ -92,6 +98,23 @@ def evaluate(
     return found, missing
 
 
+def require_lm_eval(python: str | None) -> None:
+    """Look whether an interpreter has lm_eval; None is this one.
+
+    Raises:
+        PrerequisiteError: it has none, or cannot be started.
+    """
+    try:
+        found = subprocess.run([python or sys.executable, "-P", "-c", _HAS_LM_EVAL], check=False).returncode == 0
+    except OSError as error:
+        raise PrerequisiteError(f"{python} cannot be started: {error.strerror}.", hint="--python PYTHON") from error
+    if not found:
+        where = "is not installed" if python is None else f"{python} does not have"
+        raise PrerequisiteError(
+            f"Tasks are those of lm-evaluation-harness, which {where}.", hint=f"pip install '{EXTRA}'"
+        )
+
+
 def _request(
     folder: Path, suite: DownstreamSuite, settings: EvaluationSettings, before: Sequence[StoredEvaluation]
 ) -> DownstreamRequest:
@@ -102,7 +125,7 @@ def _request(
         data=None if settings.data is None else str(settings.data),
         include=None if suite.folder is None else str(suite.folder.absolute()),
         device=settings.device,
-        dtype=settings.dtype,
+        dtype=settings.dtype or ("bfloat16" if settings.device == "cuda" else "float32"),
         batch_tokens=settings.batch_tokens,
         limit=settings.limit,
         known=tuple(KnownEvaluation(asdict(each.model), tuple(score.task for score in each.scores)) for each in before),
@@ -110,7 +133,7 @@ def _request(
 
 
 def _lines(request: DownstreamRequest, settings: EvaluationSettings) -> Iterator[Line]:
-    more = {name: os.environ[name] for name in (*_CACHES, *_NETWORK) if name in os.environ}
+    more = {name: os.environ[name] for name in (*_CACHES, *_NETWORK, *_OFFLINE) if name in os.environ}
     more |= {"TOKENIZERS_PARALLELISM": "false"} | (_OFFLINE if settings.offline else {})
     hint = "aira-bench scale evaluate --help"
     for text in answers(PROCESS, request.to_json(), settings.python, hint=hint, more=more):
