@@ -1,8 +1,9 @@
 """The ledger of one run as one process uses it: the pool of the run's caps, and accounts of the units it works on."""
 
+import contextlib
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 
 from aira_bench.ledger.account import Account, open_account
@@ -10,6 +11,8 @@ from aira_bench.ledger.amount import NOTHING, Amount, Caps
 from aira_bench.ledger.pool import Pool
 from aira_bench.shared_store.store import SharedStore
 
+_PASSING = "passing"
+"""Of a ledger: a hint for each account that is open for one call."""
 FOLDER = "ledger"
 """Of a run: what its workers have spent. A run without caps has none."""
 
@@ -58,3 +61,29 @@ class RunLedger:
                 account.recover(cost_of)
                 self._accounts[unit] = account
             return self._accounts[unit]
+
+    @contextlib.contextmanager
+    def passing(self, unit: str) -> Iterator[Account]:
+        """An account for one call that belongs to no leased unit, so that nobody takes it over with a lease.
+
+        What a process holds there that dies meanwhile is counted by `count_passing`, of whoever waits for it.
+        """
+        account, hint = self.account(unit), f"{_PASSING}/{unit}"
+        self.store.put(hint, b"")
+        try:
+            yield account
+        finally:
+            if not account.state.under_way:
+                self.store.remove(hint)
+
+    def names_passing(self) -> frozenset[str]:
+        """Return the accounts that are open for one call, or were when their process died."""
+        return frozenset(self.store.names(_PASSING))
+
+    def count_passing(self, units: Collection[str]) -> None:
+        """Count calls on such accounts as the most they can have cost. A process that is alive after all loses its
+        account with that, and nothing else: a cap is never passed.
+        """
+        for unit in units:
+            open_account(self.store, self.pool, unit, owner=self.owner, pause=self.pause).recover(lambda call: None)
+            self.store.remove(f"{_PASSING}/{unit}")

@@ -345,7 +345,7 @@ def budgeted(ledger: RunLedger, calls: list[int]) -> BudgetedModel:
         calls.append(1)
         return completion(CODE, cost=0.002, usage=Usage(500, 100))
 
-    return BudgetedModel(ScriptedModel("m", answer), CARD, ledger.account("seed-1"))
+    return BudgetedModel(ScriptedModel("m", answer), CARD, ledger.account("seed-1"), ledger)
 
 
 @pytest.mark.parametrize("caps", [Caps(usd=0.02), Caps(tokens=4000)])

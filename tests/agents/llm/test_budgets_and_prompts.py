@@ -89,7 +89,7 @@ def test_no_cap_is_ever_passed_and_only_what_is_known_is_given_back(
     caps = Caps(usd=room * BOUND_USD * 1.0001) if kind == "usd" else Caps(tokens=room * BOUND_TOKENS)
     run = RunLedger(MemoryStore(), caps, "a")
     account, model = run.account("seed-1"), Model(prescribed)
-    budgeted = BudgetedModel(model, CARD, account)
+    budgeted = BudgetedModel(model, CARD, account, run)
     usd, tokens = 0.0, 0
     for _ in range(12):
         before = model.asked
@@ -114,7 +114,7 @@ def test_a_seed_that_has_no_more_leaves_the_run_what_it_has() -> None:
     run = RunLedger(MemoryStore(), Caps(), "a")
     account = run.account("seed-1", caps=Caps(tokens=BOUND_TOKENS - 1))
     with pytest.raises(BudgetExceeded, match="of seed-1's"):
-        BudgetedModel(Model([answered(1, 1, 0.0)]), CARD, account).complete(ASK, deadline_s=1.0)
+        BudgetedModel(Model([answered(1, 1, 0.0)]), CARD, account, run).complete(ASK, deadline_s=1.0)
     assert run.pool.totals() == Totals()
     assert account.state.committed == Amount()
 
@@ -132,7 +132,9 @@ def test_seeds_that_ask_at_once_share_one_budget() -> None:
         waits = Waits()
         waits.pause = lambda seconds, reason, said="": None  # type: ignore[method-assign]
         try:
-            BudgetedModel(model, CARD, run.account(f"seed-{number % 8}"), waits=waits).complete(ASK, deadline_s=1.0)
+            BudgetedModel(model, CARD, run.account(f"seed-{number % 8}"), run, waits=waits).complete(
+                ASK, deadline_s=1.0
+            )
         except BudgetExceeded:
             return False
         with lock:
@@ -157,7 +159,7 @@ def test_a_resumed_process_has_as_much_left_as_the_one_before_it(
     with tempfile.TemporaryDirectory() as folder:
         for number, call in enumerate(calls):
             place = Path(folder) / f"3/{number:04d}/propose"
-            RecordingModel(BudgetedModel(Model([call]), CARD, before.account("seed-3")), place).complete(
+            RecordingModel(BudgetedModel(Model([call]), CARD, before.account("seed-3"), before), place).complete(
                 ASK, deadline_s=1.0
             )
         caps = Caps(tokens=before.pool.totals().settled.tokens + BOUND_TOKENS - (not enough))

@@ -137,6 +137,48 @@ def test_who_waits_for_others_halts_and_does_not_end_its_seed(tmp_path: Path, mo
         ask(worker(tmp_path, 2, 2, budgets=cap), tmp_path, 2)
 
 
+def test_a_trial_whose_worker_died_is_counted_by_whoever_waits_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody takes a trial over with a lease: what it holds would keep the run's other seeds waiting for ever."""
+    sleeper = worker(tmp_path, 1, 1, Cut([]))
+    with pytest.raises(Stopped):
+        sleeper.try_out(Waits())
+    alive = worker(tmp_path, 3, 1, Model([answered(5, 4, 0.0)]))
+    alive.try_out(Waits())
+    waited = Waits()
+    monkeypatch.setattr(waited._stop, "wait", lambda seconds: None)
+    ledger = sleeper._ledger
+    held = ledger.pool.totals()
+    assert held.committed.tokens > held.settled.tokens == 9, "held by the dead trial"
+    assert ledger.names_passing() == {"trial-worker-1-1"}, "the other has settled"
+    big = worker(
+        tmp_path, 2, 1, Model([answered(5, 4, 0.0)]), Budgets(run=Caps(tokens=held.committed.tokens + BOUND_TOKENS - 1))
+    )
+    with pytest.raises(BudgetExceeded, match="of the run's"):
+        big.model(situation(tmp_path, 2, waited), "propose").complete(ASK, deadline_s=1.0)
+    after = ledger.pool.totals()
+    assert after.settled == after.committed == held.committed, "as the most it can have cost"
+    assert not ledger.names_passing()
+
+
+def test_a_trial_that_ends_after_it_was_counted_counts_once(tmp_path: Path) -> None:
+    class Slow(Model):
+        """One whose call is counted by somebody else meanwhile."""
+
+        def complete(self, request: CompletionRequest, *, deadline_s: float) -> Completion:
+            other = worker(tmp_path, 2, 1)._ledger
+            other.count_passing(other.names_passing())
+            return super().complete(request, deadline_s=deadline_s)
+
+    late = worker(tmp_path, 1, 1, Slow([answered(5, 4, 0.0)]))
+    assert "others have counted it" in late.try_out(Waits())
+    counted = settled(tmp_path)
+    assert counted.tokens > 9
+    ask(late, tmp_path, 1)
+    assert settled(tmp_path).tokens > counted.tokens, "its seed goes on"
+
+
 def test_a_trial_of_the_model_counts_and_what_is_not_capped_leaves_no_files(tmp_path: Path) -> None:
     source = ProviderSource(CARD, Model([answered(5, 4, 0.0)]), Budgets(run=TEN))
     source.try_out(Waits())

@@ -15,7 +15,7 @@ from aira_bench.agents.llm.spending import BudgetedModel, Budgets, spent_on
 from aira_bench.cards.card import Card, resolve_base_url
 from aira_bench.errors import BudgetExceeded, RunStateError, UsageError
 from aira_bench.files import Unacceptable, read_recorded
-from aira_bench.ledger.account import Account
+from aira_bench.ledger.account import Account, AccountTaken
 from aira_bench.ledger.amount import NOTHING, Amount
 from aira_bench.ledger.run_ledger import RunLedger
 from aira_bench.llm.host_gate import HOST_SETTINGS, HostGate, gate_folder
@@ -88,7 +88,7 @@ class ProviderSource:
             return recording
         account = self._account(situation.seed, None)
         return BudgetedModel(
-            recording, self.card, account, lambda: recording.next_record, situation.waits, self.jitter
+            recording, self.card, account, self._ledger, lambda: recording.next_record, situation.waits, self.jitter
         )  # fmt: skip
 
     def try_out(self, waits: Waits) -> str:
@@ -97,12 +97,14 @@ class ProviderSource:
         Raises:
             ModelError: key, address or model are wrong.
         """
-        account = self._ledger.account(self._trial)
-        model = BudgetedModel(self.provider.within(waits, TRIAL_POLICY), self.card, account, waits=waits)
+        tried = self.provider.within(waits, TRIAL_POLICY)
         try:
-            return try_model(model, self.card).said
+            with self._ledger.passing(self._trial) as account:
+                return try_model(BudgetedModel(tried, self.card, account, self._ledger, waits=waits), self.card).said
         except BudgetExceeded:
             return f"{self.card.name} was not tried: its budget holds no call at all"
+        except AccountTaken:
+            return f"{self.card.name} was tried, so late that others have counted it as the most it can cost"
 
     def resume(self, calls: Mapping[int, Path]) -> None:
         """Take over the accounts of seeds: calls that were under way count by their records, and so do all that were

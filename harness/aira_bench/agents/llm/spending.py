@@ -15,6 +15,7 @@ from aira_bench.cards.card import Card
 from aira_bench.errors import ModelError, RunStateError
 from aira_bench.ledger.account import Account, Reservation
 from aira_bench.ledger.amount import NOTHING, Amount, Caps
+from aira_bench.ledger.run_ledger import RunLedger
 from aira_bench.llm.model import Completion, CompletionRequest, Model
 from aira_bench.llm.pricing import tokens_upper_bound, upper_bound_usd
 from aira_bench.record.growing import tallied
@@ -22,6 +23,8 @@ from aira_bench.record.node import Journal, ModelUse, Node
 from aira_bench.waiting import Waits
 
 _LONGEST_PAUSE_S = 30.0
+_PASSING_S = 300.0
+"""After that long a call on an account that is open for one call alone was cut short: trials have a minute."""
 _PATIENCE_S = 3600.0
 """How long a call waits for money that others have set aside; those of live workers take minutes."""
 
@@ -106,6 +109,8 @@ class BudgetedModel:
     model: Model
     card: Card
     account: Account
+    ledger: RunLedger
+    """Whose the account is."""
     next_record: Callable[[], Path | None] = lambda: None
     """Where the model records its next call, in a folder of the operator in one of the step, by which a later attempt
     finds what it cost. One that is there is not made again.
@@ -144,12 +149,18 @@ class BudgetedModel:
     def _reserved(self, call: str, most: Amount) -> Reservation:
         """Set the most aside, after calls of others where those hold what is left."""
         waited_s, pause_s = 0.0, 1.0
+        passing: frozenset[str] | None = None
         while (found := self.account.reserve(call, most)) is None:
             if waited_s >= _PATIENCE_S:
                 raise RunStateError(
                     f"Calls that were cut short hold the rest of the budget, and {self.account.unit} waits for them.",
                     hint="aira-bench status; then resume the seeds that nobody works on",
                 )
+            if passing is None:
+                passing = self.ledger.names_passing()
+            elif passing and waited_s >= _PASSING_S:
+                self.ledger.count_passing(passing & self.ledger.names_passing())
+                passing = frozenset()
             jittered_s = self.jitter.uniform(0.5, 1.0) * pause_s
             self.waits.pause(jittered_s, "provider", "waiting: calls under way hold the rest of the budget")
             waited_s, pause_s = waited_s + jittered_s, min(2 * pause_s, _LONGEST_PAUSE_S)
