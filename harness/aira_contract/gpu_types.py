@@ -31,8 +31,9 @@ GPU_TYPES = {
         GpuType("l40s", 48e9 / _GIB, 362.0),
     )
 }
-PROCESSOR_CORE = GpuType("processor core", 4.0, 0.1, unit="core")
-"""For plans of toys on a CPU: what products reach on one core of a server, a round figure (docs/pretraining.md)."""
+PROCESSOR_CORE = GpuType("processor core", 4.0, 0.07, unit="core")
+"""For plans of toys on a CPU: no vendor's figure; 40 % of it, a plan's usual share, is what toys reached
+(docs/scaling.md)."""
 
 
 def peak_flops(device: str) -> float | None:

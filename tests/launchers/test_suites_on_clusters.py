@@ -160,25 +160,39 @@ def test_a_short_suite_outlives_a_node_of_ray(tmp_path: Path) -> None:
     on_ray(tmp_path, seeds=6, lost=1, most_s=150)
 
 
-def test_a_run_is_confirmed_by_tasks_of_ray(tmp_path: Path) -> None:
-    """By the real command line on a cluster of one node, without any key: the trainings that one process does."""
-    pytest.importorskip("ray")
+def confirmed_on(tmp_path: Path, *options: str) -> None:
+    """By the real command line, without any key: workers do the trainings that one process does."""
     site = Site(tmp_path)
     run = site.host, resolve(request("run", seeds=(0, 1), confirm=False), site.host.paths, site.host.world)
     folder = start(*run, lambda text: None, lambda progress: None)
-    with ray_site(nodes=1, cores=1) as cluster:
-        kept = {key: value for key, value in os.environ.items() if not key.startswith("AIRA_")}
-        ours = {
-            "AIRA_HOME": str(tmp_path / "home"), "AIRA_RUNS": str(tmp_path / "runs"), "AIRA_LEASE_S": "3",
-            "AIRA_LEASES": str(tmp_path / "cores"), "PYTHONUNBUFFERED": "1",
-        }  # fmt: skip
-        words = ["confirm", "run", "--engine", "ray", "--ray-address", cluster.address, "--workers", "1"]
-        with (tmp_path / "log").open("wb") as log:
-            command = subprocess.Popen(
-                [sys.executable, str(PROGRAM), *words], cwd=tmp_path, env=kept | ours, stdout=log, stderr=log
-            )
-        assert command.wait(120) == 0, (tmp_path / "log").read_text()
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("AIRA_")}
+    ours = {
+        "AIRA_HOME": str(tmp_path / "home"), "AIRA_RUNS": str(tmp_path / "runs"), "AIRA_LEASE_S": "3",
+        "AIRA_LEASES": str(tmp_path / "cores"), "PYTHONUNBUFFERED": "1",
+    }  # fmt: skip
+    with (tmp_path / "log").open("wb") as log:
+        command = subprocess.Popen(
+            [sys.executable, str(PROGRAM), "confirm", "run", *options],
+            cwd=tmp_path, env=kept | ours, stdout=log, stderr=log,
+        )  # fmt: skip
+    assert command.wait(120) == 0, (tmp_path / "log").read_text()
     assert tree(site.record(folder)) == site.undisturbed(seeds=(0, 1), confirm=True)
+
+
+def test_a_run_is_confirmed_by_tasks_of_ray(tmp_path: Path) -> None:
+    pytest.importorskip("ray")
+    with ray_site(nodes=1, cores=1) as cluster:
+        confirmed_on(tmp_path, "--engine", "ray", "--ray-address", cluster.address, "--workers", "1")
+
+
+@whole
+@pytest.mark.skipif(bool(missing()), reason=missing() or "there")
+def test_a_run_is_confirmed_by_a_job_of_slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("submitit")
+    with slurm_site(tmp_path / "site", cores=1) as site:
+        for name in ("SLURM_CONF", "PATH"):
+            monkeypatch.setenv(name, site.environment[name])
+        confirmed_on(tmp_path, "--engine", "slurm", "--workers", "2")
 
 
 @whole

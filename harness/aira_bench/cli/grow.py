@@ -223,9 +223,7 @@ def _settings(args: argparse.Namespace, recipe: "Recipe") -> "tuple[PlanSettings
     if _device(args) != "cpu":
         return settings, ()
     gflops = PROCESSOR_CORE.peak_tflops * settings.mfu * 1000
-    note = (
-        f"hours are of one core at {gflops:.0f} GFLOP/s, start-up left out; toys reached half of that (docs/scaling.md)"
-    )
+    note = f"hours are of one core at {gflops:.0f} GFLOP/s, start-up left out; toys reached 20 to 39 (docs/scaling.md)"
     sequences = args.sequences or recipe.step_sequences // args.gpus
     return replace(settings, gpu=PROCESSOR_CORE, sequences=sequences, recompute=args.recompute or "none"), (note,)
 
