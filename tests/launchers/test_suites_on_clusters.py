@@ -160,22 +160,25 @@ def test_a_short_suite_outlives_a_node_of_ray(tmp_path: Path) -> None:
     on_ray(tmp_path, seeds=6, lost=1, most_s=150)
 
 
+def typed(place: Path, runs: str, *words: str, step_s: float = 0.0) -> "subprocess.Popen[bytes]":
+    """The real command line, without any key; what it says is appended to a file there."""
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("AIRA_")}
+    ours = {
+        "AIRA_HOME": str(place / "home"), "AIRA_RUNS": str(place / runs), "AIRA_LEASE_S": "3",
+        "AIRA_LEASES": str(place / "cores"), "AIRA_PLAYED_STEP_S": str(step_s), "PYTHONUNBUFFERED": "1",
+    }  # fmt: skip
+    with (place / "log").open("ab") as log:
+        return subprocess.Popen(
+            [sys.executable, str(PROGRAM), *words], cwd=place, env=kept | ours, stdout=log, stderr=log
+        )
+
+
 def confirmed_on(tmp_path: Path, *options: str) -> None:
-    """By the real command line, without any key: workers do the trainings that one process does."""
+    """Workers do the trainings that one process does."""
     site = Site(tmp_path)
     run = site.host, resolve(request("run", seeds=(0, 1), confirm=False), site.host.paths, site.host.world)
     folder = start(*run, lambda text: None, lambda progress: None)
-    kept = {key: value for key, value in os.environ.items() if not key.startswith("AIRA_")}
-    ours = {
-        "AIRA_HOME": str(tmp_path / "home"), "AIRA_RUNS": str(tmp_path / "runs"), "AIRA_LEASE_S": "3",
-        "AIRA_LEASES": str(tmp_path / "cores"), "PYTHONUNBUFFERED": "1",
-    }  # fmt: skip
-    with (tmp_path / "log").open("wb") as log:
-        command = subprocess.Popen(
-            [sys.executable, str(PROGRAM), "confirm", "run", *options],
-            cwd=tmp_path, env=kept | ours, stdout=log, stderr=log,
-        )  # fmt: skip
-    assert command.wait(120) == 0, (tmp_path / "log").read_text()
+    assert typed(tmp_path, "runs", "confirm", "run", *options).wait(120) == 0, (tmp_path / "log").read_text()
     assert tree(site.record(folder)) == site.undisturbed(seeds=(0, 1), confirm=True)
 
 
@@ -193,6 +196,30 @@ def test_a_run_is_confirmed_by_a_job_of_slurm(tmp_path: Path, monkeypatch: pytes
         for name in ("SLURM_CONF", "PATH"):
             monkeypatch.setenv(name, site.environment[name])
         confirmed_on(tmp_path, "--engine", "slurm", "--workers", "2")
+
+
+@whole
+@pytest.mark.skipif(bool(missing()), reason=missing() or "there")
+def test_a_run_that_was_stopped_on_slurm_goes_on_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its folder has what submitit leaves of the first workers."""
+    pytest.importorskip("submitit")
+    search = ("run", "--agent", "evolution", "--task", "mad-2p", "--profile", "cpu", "--seeds", "2", "--steps", "6",
+              "--name", "run")  # fmt: skip
+    with slurm_site(tmp_path / "site", cores=1) as site:
+        for name in ("SLURM_CONF", "PATH"):
+            monkeypatch.setenv(name, site.environment[name])
+        there = ("--engine", "slurm", "--workers", "2")
+        begun = typed(tmp_path, "there", *search, *there, step_s=1.0)
+        journal = tmp_path / "there" / "run" / "seeds" / "0" / "journal.jsonl"
+        eventually(lambda: journal.exists() or begun.poll() is not None, 60)
+        begun.send_signal(signal.SIGTERM)
+        assert begun.wait(120) != 0, (tmp_path / "log").read_text()
+        assert typed(tmp_path, "there", "resume", "run", *there).wait(120) == 0, (tmp_path / "log").read_text()
+    assert typed(tmp_path, "here", *search).wait(120) == 0, (tmp_path / "log").read_text()
+    ring = KeyFolder(tmp_path / "home" / "keys").ring()
+    ours, theirs = (read_run(RunFolder(tmp_path / name / "run"), ring, "all") for name in ("there", "here"))
+    assert ours.closed
+    assert tree(ours) == tree(theirs)
 
 
 @whole

@@ -115,6 +115,28 @@ def test_a_run_that_holds_more_than_files_and_folders_is_not_worked_on(
     assert "which no run has" in refused(lambda: read_resumable(run, RING, trust_agent=True)).message
 
 
+@pytest.mark.parametrize(
+    ("where", "is_let_be"),
+    [
+        ("leases/logs/.submission_file_0123456789abcdef0123456789abcdef.sh", True),
+        ("leases/logs/worker-0.log", False),
+        ("leases/.submission_file_0123456789abcdef0123456789abcdef.sh", False),
+        ("seeds/leases/logs/.submission_file_0123456789abcdef0123456789abcdef.sh", False),
+    ],
+)
+def test_the_link_that_submitit_leaves_of_workers_on_slurm_is_let_be(
+    tmp_path: Path, where: str, *, is_let_be: bool
+) -> None:
+    run = run_of(tmp_path, KEY)
+    (run.path / where).parent.mkdir(parents=True, exist_ok=True)
+    (run.path / where).symlink_to(tmp_path / "1_submission.sh")
+    if is_let_be:
+        assert read_resumable(run, RING, trust_agent=False).closed
+        assert read_confirmable(run, RING).closed
+    else:
+        assert "which no run has" in refused(lambda: read_resumable(run, RING, trust_agent=False)).message
+
+
 def test_a_run_that_is_gone_is_named(tmp_path: Path) -> None:
     run = run_of(tmp_path, KEY)
     shutil.rmtree(run.path)

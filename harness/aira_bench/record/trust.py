@@ -3,17 +3,22 @@
 Not covered: whether its files agree with each other (`aira_bench.record.run_record`).
 """
 
+import re
 from collections.abc import Collection, Mapping
 
 from aira_bench.errors import RunStateError
 from aira_bench.extensions import is_reference
 from aira_bench.files import Unacceptable, foreign_entries, hash_file
 from aira_bench.keys import KeyRing
+from aira_bench.leasing.lease import FOLDER as LEASES
 from aira_bench.record.folder import RunFolder
 from aira_bench.record.run_record import RunRecord, read_run
 from aira_bench.record.sealing import MOST_ENTRIES, MOST_FILE_BYTES
 from aira_bench.tasks.data_source import SYNTHETIC
 from aira_bench.tasks.task import names_folder
+
+_OF_SUBMITIT = re.compile(rf"{LEASES}/logs/\.submission_file_[0-9a-f]+\.sh: a link")
+"""What submitit leaves beside the output of workers on Slurm. Nothing is ever opened there by such a name."""
 
 
 def read_resumable(
@@ -136,13 +141,15 @@ def _require_no_reference(record: RunRecord, ring: KeyRing, names: Mapping[str, 
 
 
 def require_plain(folder: RunFolder) -> None:
-    """Whether a run holds nothing but folders and regular files, so that nothing written to it lands elsewhere.
+    """Whether a run holds nothing but folders and regular files, so that nothing written to it lands elsewhere: a link
+    of submitit's is let be.
 
     Raises:
         RunStateError: it holds something else.
     """
     try:
         for found in foreign_entries(folder.path, MOST_ENTRIES):
-            raise Unacceptable(f"{found}, which no run has")
+            if not _OF_SUBMITIT.fullmatch(found):
+                raise Unacceptable(f"{found}, which no run has")
     except Unacceptable as error:
         raise RunStateError(f"Run {folder.path.name}: {error}.") from error
