@@ -223,6 +223,19 @@ def test_a_run_that_was_stopped_on_slurm_goes_on_there(tmp_path: Path, monkeypat
 
 
 @whole
+@pytest.mark.skipif(bool(missing()), reason=missing() or "there")
+def test_what_all_nodes_of_slurm_lack_is_said_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("submitit")
+    with slurm_site(tmp_path / "site", cores=1) as site:
+        for name in ("SLURM_CONF", "PATH"):
+            monkeypatch.setenv(name, site.environment[name])
+        typed(tmp_path, "runs", "cluster", "check", "--engine", "slurm").wait(120)
+    said = (tmp_path / "log").read_text()
+    assert said.count("OPENAI_API_KEY: not set") == 1, said
+    assert "n1, n2, n3: OPENAI_API_KEY: not set" in said
+
+
+@whole
 @pytest.mark.timeout(900)
 def test_sixty_seeds_outlive_two_of_three_nodes_of_ray(tmp_path: Path) -> None:
     pytest.importorskip("ray")

@@ -13,6 +13,7 @@ from aira_contract.settings import PROFILES
 
 if TYPE_CHECKING:
     from aira_bench.doctor.cluster import ClusterNode
+    from aira_bench.doctor.diagnosis import Diagnosis
     from aira_bench.launchers.launcher import WorkerOrder
 
 _EPILOG = """examples:
@@ -32,6 +33,8 @@ _GROUPS = {
     "leases": ("leases of cores",),
 }  # fmt: skip
 """Columns, and the findings that stand in them."""
+_NAMED = 8
+"""Machines that are named where all of them have the same gap."""
 
 
 def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -143,12 +146,16 @@ def _show(nodes: "Sequence[ClusterNode]", *, as_json: bool) -> None:
         )
         return
     print_rows(rows, empty="the engine has no machines")
+    having: dict[Diagnosis, list[str]] = {}
     for node in nodes:
         for gap in node.gaps:
-            mark = "FAILED" if gap.state == "failed" else "--"
-            say(f"{mark:>6}  {node.name}: {gap.check}: {gap.seen}")
-            if gap.mend:
-                say(f"         mend: {gap.mend}")
+            having.setdefault(gap, []).append(node.name)
+    for gap, names in sorted(having.items(), key=lambda each: each[0].state != "failed"):
+        mark = "FAILED" if gap.state == "failed" else "--"
+        more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+        say(f"{mark:>6}  {', '.join(names[:_NAMED])}{more}: {gap.check}: {gap.seen}")
+        if gap.mend:
+            say(f"         mend: {gap.mend}")
 
 
 def _plain(node: "ClusterNode") -> object:
