@@ -90,10 +90,10 @@ def choose(
         agents: the same.
     """
     on_task = [run for run in runs if run.manifest.task_title in tasks]
-    reasons = {run.name: why_not(run.manifest, scaffolds, agents) for run in on_task}
-    comparable = [run for run in on_task if not reasons[run.name]]
+    reasons = [why_not(run.manifest, scaffolds, agents) for run in on_task]
+    comparable = [run for run, why in zip(on_task, reasons, strict=True) if not why]
     taken = comparable or on_task
-    said = () if comparable else tuple(dict.fromkeys(why for run in on_task for why in reasons[run.name]))
+    said = () if comparable else tuple(dict.fromkeys(each for why in reasons for each in why))
     return ChosenRuns(tuple(each for run in taken for each in _ended(run)), said)
 
 
