@@ -235,6 +235,36 @@ def test_best_bits_per_byte_are_an_agents_own(tmp_path: Path) -> None:
     assert cell(found, "Opus 4.5 with literature", "best bits per byte").agreement is Agreement.NOT_MEASURED
 
 
+def test_no_command_runs_again_what_is_there(tmp_path: Path) -> None:
+    """The same seeds of the same agent were asked for however often they had been run."""
+    seeds: dict[int, list[tuple[float, float] | None]] = {seed: [(0.99, 0.99)] for seed in range(10)}
+    for agent in ("gemini3pro", "cwm"):
+        write(tmp_path, made(f"text-{agent}", agent, "lra-text", 10), seeds)
+        write(
+            tmp_path,
+            made(f"conf-{agent}", agent, "lra-text-conf", 10),
+            seeds,
+            codes=[b"LR = 1.0\n"],
+            code_file="model.py",
+        )
+    write(
+        tmp_path,
+        made("three", "opus46", "autoresearch", 3, lower_is_better=True),
+        {0: seeds[0], 1: seeds[0], 2: seeds[0]},
+        codes=SCRIPTS,
+    )
+    found = compared(tmp_path)
+    asked = {(row, column): cell(found, row, column).command.split()[3:6] for row, column in (
+        ("Text", "best nonconfig"), ("Text", "best config"), ("Text", "LR"), ("Text", "valid steps a run"),
+        ("depth", "share of steps"))}  # fmt: skip
+    assert asked["Text", "best nonconfig"] == ["devstral", "--task", "lra-text"]
+    assert asked["Text", "best config"] == ["devstral", "--task", "lra-text-conf"]
+    assert asked["Text", "LR"] == asked["Text", "valid steps a run"] == ["devstral", "--task", "lra-text-conf"]
+    assert asked["depth", "share of steps"] == ["opus46", "--task", "autoresearch"], "three of ten seeds"
+    write(tmp_path, made("ten", "opus46", "autoresearch", 10, lower_is_better=True), seeds, codes=SCRIPTS)
+    assert cell(compared(tmp_path, "19"), "depth", "share of steps").command.split()[3] == "opus45"
+
+
 def test_runs_of_one_name_in_two_suites_are_two(tmp_path: Path) -> None:
     """Cells of suites are named alike: the verdict on one stood for the other, and a rehearsal became a result."""
     record = made("a", "opus45", "autoresearch", 10, lower_is_better=True)

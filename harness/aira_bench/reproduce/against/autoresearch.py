@@ -36,6 +36,7 @@ from aira_bench.reproduce.against.paper_runs import (
     SeedRun,
     agent_of,
     choose,
+    command_for_more,
     run_command,
 )
 from aira_bench.statistics.arrays import Floats, IntervalEstimate, percentile_estimate
@@ -212,7 +213,7 @@ def _cell(
     table: str, row: str, column: str, printed: str, published: float, half: float | None,
     found: IntervalEstimate | None, chosen: ChosenRuns,
 ) -> ComparedCell:  # fmt: skip
-    command = run_command(PLAIN_AGENTS[-1], AUTORESEARCH, GREEDY)
+    command = command_for_more(chosen, PLAIN_AGENTS[::-1], AUTORESEARCH)
     if found is None:
         reason = "no improvement step of it" if chosen.seeds else "no run"
         return ComparedCell(table, row, column, printed, "-", Agreement.NOT_MEASURED, reason, chosen.runs, command)
