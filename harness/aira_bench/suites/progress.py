@@ -151,9 +151,9 @@ def state_of(runs: Path, cell: CellCost) -> CellState:
         is_over = is_closed(folder)
     except Unacceptable as error:
         raise RunStateError(f"Run {cell.cell.name}: {error}.", hint=folder.command("status")) from error
-    wanted = manifest.trainings if manifest.plan.confirm else 0  # its end is recorded before it is confirmed
-    if wanted and is_over:
-        is_over = not any(awaits_trainings(folder, seed, wanted) for seed in manifest.plan.seeds)
+    trainings = manifest.trainings if manifest.plan.confirm else 0  # its end is recorded before it is confirmed
+    if trainings and is_over:
+        is_over = not any(awaits_trainings(folder, seed, trainings) for seed in manifest.plan.seeds)
     return "ended" if is_over else "begun"
 
 
