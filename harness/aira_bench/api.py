@@ -13,12 +13,13 @@ from functools import partial
 from pathlib import Path
 
 from aira_bench.boards.board import Table, tables_of
+from aira_bench.boards.board_reading import read_for_board
 from aira_bench.errors import RunStateError
 from aira_bench.hardware import this_machine
 from aira_bench.keys import KeyFolder
 from aira_bench.paths import host_paths
 from aira_bench.record import run_record
-from aira_bench.record.folder import RunFolder, find_run, list_runs, no_runs
+from aira_bench.record.folder import RunFolder, find_run
 from aira_bench.record.run_record import RunRecord
 from aira_bench.record.seed_record import Depth
 from aira_bench.record.trust import read_resumable
@@ -155,15 +156,9 @@ def leaderboard(
     """
     paths = host_paths(runs)
     several = [wanted] if isinstance(wanted, str | Path) else wanted
-    folders = [find_run(paths.runs, str(each)) for each in several] if several else list_runs(paths.runs)
-    if not folders:
-        raise no_runs(paths.runs)
-    whys = {find_run(paths.runs, name): why for name, why in (exclude or {}).items()}
-    folders += [folder for folder in whys if folder not in folders]
     ring = KeyFolder(paths.keys).ring()
-    records, faults = run_record.read_runs(folders, ring)
-    why_not = {record.manifest.run_id: whys[record.folder] for record in records if record.folder in whys}
-    return Leaderboard(tuple(tables_of(records, ring, why_not)), tuple(faults))
+    read = read_for_board(paths.runs, [str(each) for each in several], exclude or {}, ring)
+    return Leaderboard(tuple(tables_of(read.records, ring, read.left_out)), read.faults)
 
 
 def _finished(host: Host, folder: RunFolder, work: Callable[[], RunFolder]) -> FinishedRun:

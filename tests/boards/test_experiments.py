@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+import aira_bench
 from aira_bench.boards.board import build_tables
 from aira_bench.boards.formats import print_tables, records, to_csv, to_json, to_markdown
 from aira_bench.boards.rows import row_of
@@ -122,6 +123,32 @@ def test_the_command_leaves_out_what_it_is_told_with_a_reason_alone(
     assert run_command_line([*board, "--exclude", "nobody", "--why", "x"]) == 2
     assert run_command_line([*board, "good", "--exclude", "bad", "--why", "x", "--json"]) == 0
     assert "bad: x" in capsys.readouterr().out, "named although it was not asked for"
+
+
+def test_a_run_is_left_out_however_its_place_is_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Through a link to the folder of runs the excluded run stayed on the board, and another line called it a copy."""
+    monkeypatch.setenv("AIRA_HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    key = KeyFolder(tmp_path / "home" / "keys").machine_key()
+    for name, seed in (("good", 0), ("bad", 1)):
+        write_run(tmp_path / "disk", manifest(name, seeds=(seed,), steps=2), key=key)
+    (tmp_path / "linked").symlink_to("disk")
+    (tmp_path / "disk" / "alias").symlink_to("bad")
+    for runs in ("disk", "linked"):
+        for bad in ("bad", "alias", "disk/bad", "linked/bad", f"{tmp_path}/linked/alias"):
+            wish = ["--runs", runs, "--exclude", bad, "--why", "it ran on battery", "--json"]
+            for wanted in ([], ["good", "linked/good"], ["bad", "good", "linked/bad"]):
+                assert run_command_line(["leaderboard", *wanted, *wish]) == 0, (runs, bad, wanted)
+                printed = capsys.readouterr()
+                (row,) = json.loads(printed.out)
+                assert row["seeds"] == 1
+                assert row["left_out"].endswith(": it ran on battery")
+                assert "copy" not in printed.err
+        found = aira_bench.leaderboard(runs=Path(runs), exclude={"linked/bad": "it ran on battery"})
+        assert [row.seeds for table in found.tables for row in table.rows] == [(0,)]
+        assert found.left_out == ()
 
 
 def pair(runs: Path, *, seeds: tuple[int, ...], other_seeds: tuple[int, ...], **other: Any) -> list[RunFolder]:  # noqa: ANN401

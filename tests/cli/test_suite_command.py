@@ -10,6 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from aira_bench.cli.main import run_command_line
+from aira_bench.errors import AskedInVain
+from aira_bench.runs.leases import FOLDER_VARIABLE
+from played_run import connect_host
+
 PLAYED = Path(__file__).parents[1] / "played_run.py"
 SUITE = """
 title = "Two agents on MAD"
@@ -21,6 +26,38 @@ tasks = ["mad-2p"]
 seeds = 2
 steps = 3
 """
+
+
+class _Named:
+    def __set_name__(self, owner: type, name: str) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_a_signal_while_a_library_is_imported_stops_it_like_any_other(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Python has an interrupted `__set_name__` as a RuntimeError, of which there was a traceback."""
+    monkeypatch.setenv("AIRA_HOME", str(place / "home"))
+    monkeypatch.setattr("aira_bench.suites.suite_file.read_suite", lambda named: type("Slots", (), {"each": _Named()}))
+    assert run_command_line(["suite", str(place / "mine.toml")]) == 130
+    assert capsys.readouterr().err.splitlines()[-1] == "aira-bench: stopped."
+
+
+def test_a_cell_is_named_whatever_kind_of_error_it_failed_with(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise AskedInVain("the engine failed", hint="aira-bench doctor", attempts=3)
+
+    for name, below in (("AIRA_HOME", "home"), ("AIRA_RUNS", "runs"), (FOLDER_VARIABLE, "leases")):
+        monkeypatch.setenv(name, str(place / below))
+    monkeypatch.setattr("aira_bench.runs.connect.connect_host", connect_host)
+    monkeypatch.setattr("aira_bench.api.run", fail)
+    assert run_command_line(["suite", str(place / "mine.toml")]) == AskedInVain.exit_code
+    said = capsys.readouterr().err
+    assert "error: random-mad-2p: the engine failed" in said
+    assert "Try: aira-bench doctor" in said
+    assert "0 of 2 cells have ended" in said
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from aira_bench.cards.card_files import find_card
 from aira_bench.cli.main import build_parser, run_command_line
 from aira_bench.keys import KeyRing
-from aira_bench.record.folder import list_runs
+from aira_bench.record.folder import RunFolder, list_runs
 from aira_bench.record.manifest import Compatibility, Manifest
 from aira_bench.record.normalized import Anchors
 from aira_bench.record.run_record import read_run
@@ -233,6 +233,75 @@ def test_best_bits_per_byte_are_an_agents_own(tmp_path: Path) -> None:
     other = cell(found, "Opus 4.6", "best bits per byte")
     assert (other.measured, other.agreement) == ("0.9000 of 1 seeds", Agreement.CANNOT_TELL)  # 1 of 11
     assert cell(found, "Opus 4.5 with literature", "best bits per byte").agreement is Agreement.NOT_MEASURED
+
+
+def test_no_command_runs_again_what_is_there(tmp_path: Path) -> None:
+    """The same seeds of the same agent were asked for however often they had been run."""
+    seeds: dict[int, list[tuple[float, float] | None]] = {seed: [(0.99, 0.99)] for seed in range(10)}
+    for agent in ("gemini3pro", "cwm"):
+        write(tmp_path, made(f"text-{agent}", agent, "lra-text", 10), seeds)
+        write(
+            tmp_path,
+            made(f"conf-{agent}", agent, "lra-text-conf", 10),
+            seeds,
+            codes=[b"LR = 1.0\n"],
+            code_file="model.py",
+        )
+    write(
+        tmp_path,
+        made("three", "opus46", "autoresearch", 3, lower_is_better=True),
+        {0: seeds[0], 1: seeds[0], 2: seeds[0]},
+        codes=SCRIPTS,
+    )
+    found = compared(tmp_path)
+    asked = {(row, column): cell(found, row, column).command.split()[3:6] for row, column in (
+        ("Text", "best nonconfig"), ("Text", "best config"), ("Text", "LR"), ("Text", "valid steps a run"),
+        ("depth", "share of steps"))}  # fmt: skip
+    assert asked["Text", "best nonconfig"] == ["devstral", "--task", "lra-text"]
+    assert asked["Text", "best config"] == ["devstral", "--task", "lra-text-conf"]
+    assert asked["Text", "LR"] == asked["Text", "valid steps a run"] == ["devstral", "--task", "lra-text-conf"]
+    assert asked["depth", "share of steps"] == ["opus46", "--task", "autoresearch"], "three of ten seeds"
+    write(tmp_path, made("ten", "opus46", "autoresearch", 10, lower_is_better=True), seeds, codes=SCRIPTS)
+    assert cell(compared(tmp_path, "19"), "depth", "share of steps").command.split()[3] == "opus45"
+
+
+def test_runs_of_one_name_in_two_suites_are_two(tmp_path: Path) -> None:
+    """Cells of suites are named alike: the verdict on one stood for the other, and a rehearsal became a result."""
+    record = made("a", "opus45", "autoresearch", 10, lower_is_better=True)
+    write(tmp_path / "whole", record, {seed: [(0.99, 1.0)] for seed in range(10)})
+    cpu = record.plan.model_copy(update={"profile": "cpu"})
+    rehearsal = record.model_copy(update={"plan": cpu, "run_id": "abc"})
+    write(tmp_path / "rehearsed", rehearsal, {seed: [(0.5, 1.0)] for seed in range(10)})
+    whole, rehearsed = (read_run(RunFolder(tmp_path / name / "a"), KeyRing()) for name in ("whole", "rehearsed"))
+    for runs in ([whole, rehearsed], [rehearsed, whole]):
+        found = against_runs(runs, KeyRing(), ["5"])
+        best = cell(found, "Opus 4.5", "best bits per byte")
+        assert (best.measured, best.agreement) == ("0.9900 of 10 seeds", Agreement.AGREES)
+        assert (found.unused, found.steered_otherwise) == (("a",), ("a",))
+
+
+def test_a_row_is_of_its_own_agent_where_nothing_compares_too(tmp_path: Path) -> None:
+    write(tmp_path, made("a", "opus45", "autoresearch", 1, profile="cpu", lower_is_better=True), {0: [(0.7, 1.0)]})
+    write(tmp_path, made("b", "random", "autoresearch", 1, profile="cpu", lower_is_better=True), {0: [(0.1, 1.0)]})
+    write(tmp_path, made("c", "opus46", "autoresearch", 1, lower_is_better=True), {0: [(0.98, 1.0)]})
+    found = compared(tmp_path, "5")
+    measured = {each.row: (each.measured, each.agreement) for each in found.cells if each.measured != "-"}
+    assert measured == {
+        "Opus 4.5": ("0.7000 of 1 seeds", Agreement.NOT_COMPARABLE),
+        "Opus 4.6": ("0.9800 of 1 seeds", Agreement.CANNOT_TELL),
+    }
+    assert found.unused == ("b",)
+
+
+def test_steps_of_seeds_that_have_not_ended_are_nobodys(tmp_path: Path) -> None:
+    """They were counted as those of the first seed of all."""
+    scores: list[tuple[float, float] | None] = [(1.1, 1.1), (1.0, 1.0), (0.98, 0.98)]
+    for name, more in (("alone", 0), ("with", 1)):
+        record = made("a", "opus46", "autoresearch", 6 + more, lower_is_better=True)
+        write(tmp_path / name, record, dict.fromkeys(range(6), scores) | {6: [*scores[:2], None]}, codes=SCRIPTS)
+    journal = RunFolder(tmp_path / "with" / "a").seed(6).journal
+    journal.write_bytes(b"".join(journal.read_bytes().splitlines(keepends=True)[:-1]))
+    assert compared(tmp_path / "with", "19").cells == compared(tmp_path / "alone", "19").cells
 
 
 def test_ranges_tried_are_read_from_modules(tmp_path: Path) -> None:

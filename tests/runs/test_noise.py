@@ -3,18 +3,23 @@
 import json
 import statistics
 from dataclasses import replace
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 import yaml
 
 from aira_bench.cli.main import run_command_line
-from aira_bench.errors import NothingScored, SandboxError, UsageError
+from aira_bench.errors import NothingScored, RunStateError, SandboxError, UsageError
+from aira_bench.hardware import Hardware
 from aira_bench.record.folder import list_runs
+from aira_bench.runs.host import Host
 from aira_bench.runs.leases import FOLDER_VARIABLE
 from aira_bench.runs.noise import FOLDER, NoiseMeasurement, measure_noise, summary
 from aira_bench.runs.request import RunRequest
 from aira_bench.tasks.metadata import AiraBlock, MeasuredNoise
+from aira_bench.tasks.task import find_task
+from aira_bench.world import SystemWorld
 from played_host import ProbedSandbox, played_host, played_sandbox, score
 from played_run import connect_host
 
@@ -60,6 +65,41 @@ def test_a_floor_of_the_stand_in_is_for_runs_on_the_stand_in_alone(tmp_path: Pat
     assert block.noise_floor("cpu", synthetic=False) is None
     with pytest.raises(ValueError, match="no generated stand-in"):
         AiraBlock.model_validate(said)
+
+
+def test_a_measurement_is_told_again_only_of_what_was_measured(tmp_path: Path) -> None:
+    """One on the stand-in was printed as that of the files that were asked for next, and its day was today's."""
+    sandbox = played_sandbox()
+    sandbox.responders = {"judge": lambda request: score(request).replace(b"Accuracy", b"Loss")}
+    host = played_host(tmp_path, sandbox)
+    files = [tmp_path / name for name in ("files", "others")]
+    for folder in files:
+        folder.mkdir()
+        for file in find_task("babistories-2p").metadata.aira.sources:
+            (folder / file.name).write_bytes(b"text")
+
+    def of(source: str, host: Host = host) -> NoiseMeasurement:
+        request = replace(REQUEST, task="babistories-2p", source=source)
+        return measure_noise(host, request, 3, lambda text: None, lambda progress: None)
+
+    made = of("synthetic")
+    assert made.synthetic
+    assert not of(str(files[0])).synthetic
+    assert len(list_runs(tmp_path / "runs" / FOLDER)) == 4
+    with pytest.raises(RunStateError, match=f"begun with source {files[0]}, and it would be {files[1]} now"):
+        of(str(files[1]))
+    elsewhere = replace(host, hardware=Hardware("another", 2, 1024, ()))
+    with pytest.raises(RunStateError, match="begun with hardware class test, and it would be another now"):
+        of("synthetic", elsewhere)
+    later = replace(host, world=LaterWorld())
+    assert of("synthetic", later) == made
+
+
+class LaterWorld(SystemWorld):
+    """A year from now."""
+
+    def now(self) -> datetime:
+        return super().now() + timedelta(days=365)
 
 
 def test_a_measurement_that_was_cut_short_does_what_is_missing(tmp_path: Path) -> None:

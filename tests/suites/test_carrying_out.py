@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 
 import aira_bench
 from aira_bench.errors import EngineAway, MachineError, ModelError, PrerequisiteError, RunStateError, UsageError
+from aira_bench.hidden_keys import make_hidden_key
 from aira_bench.record.folder import RunFolder, list_runs
+from aira_bench.record.new_run import making_run
 from aira_bench.record.run_record import read_run
 from aira_bench.runs.host import Host
 from aira_bench.runs.session import Progress
@@ -50,6 +52,19 @@ def scores(folder: Path) -> dict[str, list[tuple[int, int, float | None]]]:
         record = read_run(run, aira_bench.api.KeyFolder(folder / "no-keys").ring())
         found[run.path.name] = [(seed.seed, node.step, node.fitness) for seed in record.seeds for node in seed.nodes]
     return found
+
+
+def trainings(folder: Path) -> dict[str, list[tuple[float, ...]]]:
+    """Of each run the scores that confirm what was submitted, by seed."""
+    ring = aira_bench.api.KeyFolder(folder / "no-keys").ring()
+    return {
+        run.path.name: [
+            tuple(score.test for score in seed.confirmations.scores[seed.submitted.step])
+            for seed in read_run(run, ring).seeds
+            if seed.submitted
+        ]
+        for run in list_runs(folder)
+    }
 
 
 def test_every_cell_is_a_run_as_a_user_begins_it(place: Path) -> None:
@@ -146,6 +161,10 @@ def test_a_cell_that_another_process_works_on_is_left_to_it(place: Path, over: H
         (("steps = 3", "steps = 3\nhours = 0.5"), "was begun with hours"),
         (("steps = 3", "steps = 3\nseed_max_tokens = 9"), "was begun with seed_max_tokens None"),
         (("steps = 3", 'steps = 3\nmemory = "none"'), "was begun with memory paper"),
+        (("steps = 3", "steps = 3\nstep_timeout_s = 9"), "was begun with step_timeout_s"),
+        (("steps = 3", "steps = 3\nscore_cache = false"), "was begun with score_cache True"),
+        (("steps = 3", "steps = 3\nconfirm = false"), "was begun with confirm True"),
+        (("steps = 3", "steps = 3\nconcurrency = 7"), "was begun with concurrency"),
     ],
 )
 def test_a_run_of_another_plan_is_no_cell_of_the_suite(
@@ -157,6 +176,69 @@ def test_a_run_of_another_plan_is_no_cell_of_the_suite(
     with pytest.raises(UsageError, match=said):
         state_of(host.paths.runs, cell)
     assert {type(end.error) for end in carried_out(host, plan)} == {UsageError}
+
+
+def test_hidden_data_of_another_key_is_another_plan_and_another_machine_is_none(place: Path, over: Host) -> None:
+    host, plan = over, written(place)
+    (cell, *_) = cost_of(plan, host).cells
+    assert state_of(host.paths.runs, replace(cell, plan=cell.plan.model_copy(update={"concurrency": 9}))) == "ended"
+    make_hidden_key(place / "other.key")
+    other = [replace(each, request=replace(each.request, hidden_key=str(place / "other.key"))) for each in plan.cells]
+    (cell, *_) = cost_of(replace(plan, cells=tuple(other)), host).cells
+    with pytest.raises(UsageError, match="was begun with hidden_key None"):
+        state_of(host.paths.runs, cell)
+
+
+@pytest.mark.parametrize("trained", [0, 2, 5])
+def test_a_cell_is_over_once_it_is_confirmed(place: Path, finished: Path, trained: int) -> None:
+    """Its searches end, and are recorded to have, before what they submitted is trained again."""
+    host, plan = suite_host(place), written(place)
+    left = [trained]
+
+    def stop(cell: str, progress: Progress) -> None:
+        if progress.confirming and cell == "evolution-mad-2p":
+            left[0] -= 1
+            if left[0] < 0:
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        carried_out(host, plan, Watching(stop))
+    cells = {cell.cell.name: cell for cell in cost_of(plan, host).cells}
+    assert state_of(host.paths.runs, cells["random-mad-2p"]) == "ended"
+    assert state_of(host.paths.runs, cells["evolution-mad-2p"]) == "begun"
+    watch = Watching()
+    assert {end.state for end in carried_out(host, plan, watch)} == {"ended"}
+    assert watch.cells[0] == ("evolution-mad-2p", "begun")
+    found, expected = (trainings(folder) for folder in (host.paths.runs, suite_host(finished).paths.runs))
+    assert found == expected
+    assert {len(each) for run in found.values() for each in run} == {3}
+
+
+def test_whoever_comes_to_a_cell_a_moment_later_leaves_it_to_the_first(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both saw that it was absent, or stopped; one has made it, or has its lock, before the other comes that far."""
+    host, plan = suite_host(place), written(place)
+    run, locks = carrying.api.run, list[int]()
+
+    def late(request: aira_bench.RunRequest, *rest: object, **more: object) -> object:
+        if request.name == "random-mad-2p":
+            with making_run(host.paths.runs, "random-mad-2p"):
+                return run(request, *rest, **more)  # type: ignore[arg-type]
+        if request.name == "random-mad-3p":
+            run(request, *rest, **more)  # type: ignore[arg-type]
+            locks.append(RunFolder(host.paths.runs / "random-mad-3p").lock())
+        return run(request, *rest, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(carrying.api, "run", late)
+    try:
+        ends = carried_out(host, plan)
+    finally:
+        for lock in locks:
+            os.close(lock)
+    assert [(end.state, end.error) for end in ends] == [
+        ("live", None), ("ended", None), ("live", None), ("ended", None)
+    ]  # fmt: skip
 
 
 def test_a_run_that_cannot_be_read_is_named_and_the_others_run(place: Path, over: Host) -> None:

@@ -105,6 +105,8 @@ class Checkpoints:
         self._folder, self._model, self._optimizer = folder, model, optimizer
         self._group, self._keep = group, keep
         self._writing: Future[Any] | None = None
+        self._unread: set[int] = set()
+        """Steps whose checkpoints could not be read; they stand for nothing until they are written anew."""
 
     def take_up(self) -> tuple[int, dict[int, str]]:
         """Take up model and optimizer as they were at the newest checkpoint that can be read, of however many ranks.
@@ -122,6 +124,7 @@ class Checkpoints:
             if (why := self._load(step)) is None:
                 return step, unread
             unread[step] = why
+            self._unread.add(step)
         if unread:
             said = "; ".join(f"step {step}: {why}" for step, why in unread.items())
             raise DataError(
@@ -165,6 +168,7 @@ class Checkpoints:
         if dist.get_rank(self._group) == 0:
             shutil.rmtree(path, ignore_errors=True)  # what was cut off there
         dist.barrier(self._group)
+        self._unread.discard(step)
         begun = async_save(self._state(), checkpoint_id=path, process_group=self._group)
         assert isinstance(begun, Future), "no other stager was asked for"
         self._writing = begun
@@ -176,8 +180,11 @@ class Checkpoints:
         self._writing.result()
         self._writing = None
         if dist.get_rank(self._group) == 0:
-            for step in whole_checkpoints(self._folder)[: -self._keep]:
-                shutil.rmtree(checkpoint_folder(self._folder, step))
+            whole = whole_checkpoints(self._folder)
+            kept = [step for step in whole if step not in self._unread][-self._keep :]
+            for step in whole:
+                if step < kept[0]:
+                    shutil.rmtree(checkpoint_folder(self._folder, step))
 
     def _state(self) -> dict[str, Any]:
         model, optimizer = get_state_dict(self._model, self._optimizer)

@@ -64,6 +64,7 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
 def handle(args: argparse.Namespace) -> int:
     """Build, write and print the board."""
     from aira_bench.boards.board import tables_of
+    from aira_bench.boards.board_reading import read_for_board
     from aira_bench.boards.formats import print_tables, records, write_board
     from aira_bench.boards.order import with_ranks
     from aira_bench.boards.statistics import (
@@ -80,8 +81,6 @@ def handle(args: argparse.Namespace) -> int:
     from aira_bench.publication.document import BOARD_FILE
     from aira_bench.publication.files import write_published
     from aira_bench.publication.pages import INDEX
-    from aira_bench.record.folder import find_run, list_runs, no_runs
-    from aira_bench.record.run_record import read_runs
     from aira_bench.terminal import say, say_json, tell
 
     if args.statistics or args.out is not None:
@@ -95,16 +94,10 @@ def handle(args: argparse.Namespace) -> int:
             "Each --exclude names another run and needs a --why TEXT of its own, which boards print.",
             hint="aira-bench leaderboard --help",
         )
-    runs = [find_run(folder, name) for name in args.runs_wanted] if args.runs_wanted else list_runs(folder)
-    places = {name: find_run(folder, name) for name in args.exclude}
-    runs += [place for place in places.values() if place not in runs]
-    if not runs:
-        raise no_runs(folder)
-    found, faults = read_runs(runs, ring)
+    read = read_for_board(folder, args.runs_wanted, excluded, ring)
+    found, why_not = read.records, read.left_out
     if not found:
-        return report_faults(faults)
-    by_place = {record.folder: record.manifest.run_id for record in found}
-    why_not = {by_place[place]: excluded[name] for name, place in places.items() if place in by_place}
+        return report_faults(read.faults)
     tables = tables_of(found, ring, why_not)
     if statistics_are_possible():
         tables = with_ranks(tables)
@@ -124,7 +117,7 @@ def handle(args: argparse.Namespace) -> int:
             say(each)
         others = "" if args.out is None else f", and the board in other formats in {args.out}"
         tell("written: " + ", ".join(map(str, written)) + others)
-    return report_faults(faults)
+    return report_faults(read.faults)
 
 
 def _settings(worst: str) -> "StatisticsSettings":

@@ -133,6 +133,10 @@ def _carried_out(args: argparse.Namespace, stopping: Stopping) -> int:
         return status
     except KeyboardInterrupt:  # how to go on is said while it is known where the runs are
         return _stopped(stopping)
+    except RuntimeError as error:  # as Python itself has it that was interrupted while it made a class
+        if isinstance(error.__cause__, KeyboardInterrupt):
+            return _stopped(stopping)
+        raise
 
 
 def _stopped(stopping: Stopping) -> int:

@@ -57,7 +57,7 @@ def handle(args: argparse.Namespace) -> int:
     from aira_bench.paths import host_paths, require_new_folders
     from aira_bench.record.confirmations import MOST_TRAININGS
     from aira_bench.runs.connect import connect_host
-    from aira_bench.runs.noise import FOLDER, TRAININGS, measure_noise, summary
+    from aira_bench.runs.noise import FOLDER, TRAININGS, measure_noise, place_name, summary
     from aira_bench.runs.request import RunRequest
     from aira_bench.tasks.task import find_task
     from aira_bench.terminal import say, say_json, tell
@@ -81,7 +81,7 @@ def handle(args: argparse.Namespace) -> int:
     host = connect_host(args.runs, args.runtime, display.note, display.transfer, hardware, containers=args.containers)
     with display.live():
         found = measure_noise(host, request, trainings, display.note, lambda progress: None)
-    place = paths.runs / FOLDER / f"{found.task}-{found.profile}.yaml"
+    place = paths.runs / FOLDER / f"{place_name(found.task, found.profile, synthetic=found.synthetic)}.yaml"
     write_atomically(place, found.to_yaml().encode())
     if args.json:
         artifacts = [asdict(each) for each in found.artifacts]

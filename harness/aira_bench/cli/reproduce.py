@@ -119,4 +119,4 @@ def _folders(runs: Path, names: Sequence[str]) -> "list[RunFolder]":
         if not inside:
             raise UsageError(f"There is no run in {place}.", hint="aira-bench status")
         folders += inside
-    return list({folder.path: folder for folder in folders}.values())
+    return list({folder.path.resolve(): folder for folder in folders}.values())

@@ -226,6 +226,7 @@ def _carried_out(
     host: "Host", plan: "SuitePlan", cost: "SuiteCost", watch: "SuiteDisplay", args: argparse.Namespace
 ) -> int:
     """Run all cells, then show the board and what failed; the exit status of the first that did."""
+    from aira_bench.errors import error_of_status
     from aira_bench.suites.progress import carry_out
     from aira_bench.terminal import say_json, tell
     from aira_bench.view.board_keeping import keep_board
@@ -239,7 +240,8 @@ def _carried_out(
         say_json({"suite": plan.name, "cells": [_end_record(end) for end in ends], "board": rows})
     for end in failed:
         assert end.error is not None, "it failed with it"
-        report(type(end.error)(f"{end.cell.name}: {end.error.message}", hint=end.error.hint))
+        kind = error_of_status(end.error.exit_code)
+        report(kind(f"{end.cell.name}: {end.error.message}", hint=end.error.hint))
     keep_board(host.paths.runs, host.paths.home, host.keys)
     over = sum(end.state == "ended" for end in ends)
     if over < len(ends):

@@ -102,6 +102,8 @@ class Confirmations:
     """By step why trainings were refused."""
     done: frozenset[tuple[str | None, int, int]] = frozenset()
     """Key, step and number of each training in the chain, scored or refused, those that do not count included."""
+    newest: str | None = None
+    """When the last of them was recorded that counts."""
 
 
 NO_CONFIRMATIONS = Confirmations({})
@@ -245,7 +247,8 @@ def _summed_up(trainings: Mapping[tuple[str | None, int, int], Training]) -> Con
             scores[step] = (*scores.get(step, ()), training.score)
         else:
             refused[step] = (*refused.get(step, ()), training.reason)
-    return Confirmations(scores, counting, refused, frozenset(trainings))
+    newest = max((training.at for _, _, training in found), default=None)
+    return Confirmations(scores, counting, refused, frozenset(trainings), newest)
 
 
 def _confirmation_lines(place: SeedFolder) -> tuple[Chain | None, list[_Line]]:

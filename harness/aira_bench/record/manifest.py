@@ -7,6 +7,7 @@ must still match it.
 
 import hashlib
 import json
+from collections.abc import Set
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -50,6 +51,9 @@ def _with_evaluator(images: dict[str, str]) -> dict[str, str]:
 
 class _Record(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+_OF_THE_MACHINE = frozenset({"name", "cores", "gpus", "gpus_per_seed"})
 
 
 class RunPlan(_Record):
@@ -102,6 +106,21 @@ class RunPlan(_Record):
     def bugs_named_by(self) -> Literal["judge", "analysis"]:
         """Who says that a step is a bug: the engine and the judge alone, or also the agent's own analysis."""
         return self.bugs or ("analysis" if self.fitness == "claimed" else "judge")
+
+    def first_difference(self, other: "RunPlan", but: Set[str] = frozenset()) -> tuple[str, str, str] | None:
+        """Return the first thing that another plan has otherwise than this one: its name, and both values in words.
+
+        Names and places are none: a run goes on where there is room.
+
+        Args:
+            other: a plan.
+            but: more names that may differ.
+        """
+        for name in RunPlan.model_fields:
+            mine, theirs = getattr(self, name), getattr(other, name)
+            if mine != theirs and name not in _OF_THE_MACHINE | but:
+                return name, _in_words(mine), _in_words(theirs)
+        return None
 
 
 class Compatibility(_Record):
@@ -224,6 +243,10 @@ class Manifest(_Record):
     def synthetic(self) -> bool:
         """Whether the data is a generated stand-in, whose scores say nothing about the real data."""
         return bool(self.data.get("synthetic", False))
+
+
+def _in_words(value: object) -> str:
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def limits_of(profile: Profile) -> dict[str, float]:

@@ -21,6 +21,10 @@ from aira_bench.shared_store.places import typed
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
+class BeingMade(UsageError):
+    """Another process makes a run of the same name at this moment."""
+
+
 @dataclass(frozen=True)
 class NewRun:
     """A run that is being made."""
@@ -85,7 +89,7 @@ def making_run(runs: Path, name: str) -> Iterator[NewRun]:
         try:
             made.path.mkdir()
         except FileExistsError:
-            raise UsageError(
+            raise BeingMade(
                 f"A run named {name!r} is being made in {runs} by another process.", hint="another --name"
             ) from None
         lock = made.lock()

@@ -14,7 +14,7 @@ import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from aira_bench.errors import NothingScored
+from aira_bench.errors import NothingScored, RunStateError
 from aira_bench.record.folder import RunFolder, is_run
 from aira_bench.record.run_record import RunRecord, read_run
 from aira_bench.record.trust import read_confirmable, read_resumable
@@ -22,9 +22,10 @@ from aira_bench.runs.confirm import confirm
 from aira_bench.runs.host import Host, Note
 from aira_bench.runs.launch import resume, start
 from aira_bench.runs.request import RunRequest
-from aira_bench.runs.resolve import resolve
+from aira_bench.runs.resolve import ResolvedRun, resolve
 from aira_bench.runs.session import Progress
 from aira_bench.statistics.components import components
+from aira_bench.tasks.data_source import SYNTHETIC
 from aira_bench.tasks.metadata import MeasuredNoise
 from aira_bench.tasks.task import find_task
 
@@ -92,6 +93,7 @@ def measure_noise(
     Raises:
         UsageError: the task has one set of hidden data.
         NothingScored: no artifact was scored twice.
+        RunStateError: a measurement was begun there of something else.
         SandboxError: the engine or an evaluation failed; what is done is kept.
     """
     host = replace(host, paths=replace(host.paths, runs=host.paths.runs / FOLDER))
@@ -107,7 +109,7 @@ def measure_noise(
         raise NothingScored(f"No artifact of {manifest.task_title} has two scores that differ, so no noise is seen.")
     noise = MeasuredNoise(
         deviation=float(f"{deviation:.4g}"), artifacts=len(used), trainings=sum(map(len, used)),
-        measured=host.world.now().date().isoformat(), hardware=manifest.hardware_class,
+        measured=_last_day(records), hardware=manifest.hardware_class,
     )  # fmt: skip
     return NoiseMeasurement(
         manifest.task_title, manifest.plan.profile, manifest.metric, tuple(found), noise, manifest.synthetic
@@ -119,16 +121,43 @@ def _trained(
 ) -> RunRecord:
     """A run of the request, begun if it was not, with so many trainings of each submission."""
     assert request.task is not None, "whoever measures a task names it"
-    name = f"{find_task(request.task).title}-{request.profile}-{request.agent}"
+    title = place_name(find_task(request.task).title, request.profile, synthetic=request.source == SYNTHETIC)
+    name = f"{title}-{request.agent}"
+    run = resolve(replace(request, name=name), host.paths, host.world, host.hardware)
     folder, ring = RunFolder(host.paths.runs / name), host.keys.ring()
     if is_run(folder.path):
         record = read_resumable(folder, ring, trust_agent=False)
+        _require_same(record, run, host)
         if not record.closed:
             resume(host, record, note, watch)
     else:
-        start(host, resolve(replace(request, name=name), host.paths, host.world, host.hardware), note, watch)
+        start(host, run, note, watch)
     confirm(host, read_confirmable(folder, ring), note, trainings=trainings, watch=watch)
     return read_run(folder, ring)
+
+
+def place_name(title: str, profile: str, *, synthetic: bool) -> str:
+    """Return how the names begin of all that a measurement writes: on a stand-in another is measured."""
+    return f"{title}-{profile}{'-synthetic' if synthetic else ''}"
+
+
+def _require_same(record: RunRecord, run: ResolvedRun, host: Host) -> None:
+    """Raises RunStateError where a measurement would go on, or be told again, as one of something else."""
+    manifest, label = record.manifest, host.hardware.label
+    found = manifest.plan.first_difference(run.plan, {"concurrency"})
+    if found is None and manifest.hardware_class != label:
+        found = "hardware class", manifest.hardware_class, label
+    if found is not None:
+        name, then, now = found
+        raise RunStateError(
+            f"The measurement in {record.folder.path} was begun with {name} {then}, and it would be {now} now.",
+            hint="--runs DIR   (another folder)",
+        )
+
+
+def _last_day(records: Sequence[RunRecord]) -> str:
+    """The day on which the last training was recorded."""
+    return max(seed.confirmations.newest or "" for record in records for seed in record.seeds)[:10]
 
 
 def _artifacts(record: RunRecord) -> Sequence[TrainedArtifact]:

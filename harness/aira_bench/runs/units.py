@@ -14,6 +14,10 @@ from aira_bench.record.folder import RunFolder, is_run, list_runs
 
 ENDED = b'"event":"seed_ended"'
 """In the last line of a journal; inside of a text its quotes would be escaped."""
+SUBMITTED_NOTHING = b'"submitted":null'
+"""In the same line."""
+TRAINING_REFUSED = b'"event":"confirmation_refused"'
+"""In a line of a seed's confirmations, after which its submission is not trained again."""
 _TAIL_BYTES = 4096
 """More than that line has."""
 
@@ -75,6 +79,24 @@ def shared_run(folder: RunFolder) -> SharedRun | None:
 def has_ended(folder: RunFolder, seed: int) -> bool:
     """Whether the search of a seed has ended, by the last line of its journal: a long one is not read whole."""
     return ENDED in tail(folder.seed(seed).journal)
+
+
+def awaits_trainings(folder: RunFolder, seed: int, wanted: int) -> bool:
+    """Whether fewer trainings are recorded of what a seed submitted than it is to have, by lines of its files alone.
+
+    Args:
+        folder: of the run.
+        seed: one whose search has ended.
+        wanted: how many trainings confirm a submission.
+    """
+    place = folder.seed(seed)
+    if SUBMITTED_NOTHING in tail(place.journal):
+        return False
+    try:
+        data = place.confirmed.path.read_bytes()
+    except FileNotFoundError:
+        return True
+    return TRAINING_REFUSED not in data and data.count(b"\n") < 1 + wanted  # the first says whose they are
 
 
 def tail(path: Path) -> bytes:

@@ -22,7 +22,7 @@ from aira_bench.hardware import Hardware
 from aira_bench.paths import HostPaths
 from aira_bench.record.manifest import RunPlan
 from aira_bench.runs.expense import Expense, Range, confirm_hours, expect_with
-from aira_bench.runs.resolve import plan_of
+from aira_bench.runs.resolve import hidden_key_for, plan_of
 from aira_bench.scaffolds.catalog import SCAFFOLDS
 from aira_bench.suites.past import Experiment, StepPace
 from aira_bench.suites.suite_file import SuiteCell, SuitePlan
@@ -127,11 +127,13 @@ def estimate(plan: SuitePlan, machine: Hardware, paces: Mapping[Experiment, Step
         paths: of this machine.
 
     Raises:
-        UsageError: a task, its source, a scaffold or an evaluator is unknown, or a task has no such profile.
+        UsageError: a task, its source, a scaffold or an evaluator is unknown, or a task has no such profile, or takes
+            no hidden key.
+        PrerequisiteError: a hidden key cannot be used.
         TaskError: a task folder is broken.
     """
     agents = {name: agent_use(name) for name in plan.agents}
-    costs = tuple(_cost(cell, agents[cell.request.agent], machine, paces) for cell in plan.cells)
+    costs = tuple(_cost(cell, agents[cell.request.agent], machine, paces, paths) for cell in plan.cells)
     files = {file.url: file for cost in costs for file in _missing(cost, paths)}
     known = sum(file.bytes or 0 for file in files.values())
     return SuiteCost(costs, tuple(agents.values()), known / 2**20, len(files))
@@ -142,10 +144,12 @@ def _missing(cost: CellCost, paths: HostPaths) -> list[PublicFile]:
     return missing_files(cost.cell.task, cost.plan.profile, source, paths)
 
 
-def _cost(cell: SuiteCell, agent: AgentUse, machine: Hardware, paces: Mapping[Experiment, StepPace]) -> CellCost:
+def _cost(
+    cell: SuiteCell, agent: AgentUse, machine: Hardware, paces: Mapping[Experiment, StepPace], paths: HostPaths
+) -> CellCost:
     task = cell.task
-    source = choose_source(task, cell.request.source)
-    plan = plan_of(cell.request, task, agent, source, SystemWorld(), machine, None)
+    source, key = choose_source(task, cell.request.source), hidden_key_for(task, cell.request.hidden_key, paths)
+    plan = plan_of(cell.request, task, agent, source, SystemWorld(), machine, key)
     SCAFFOLDS.find(plan.scaffold)
     if plan.evaluator is not None:
         EVALUATORS.find(plan.evaluator)

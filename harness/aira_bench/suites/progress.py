@@ -12,7 +12,7 @@ Not covered: what the whole may take (`estimate`), and how it is shown (`aira_be
 
 import contextlib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, Protocol
@@ -23,6 +23,8 @@ from aira_bench.files import Unacceptable, write_atomically
 from aira_bench.leasing.lease import Terms
 from aira_bench.machine_failures import machine_failure
 from aira_bench.record.folder import RunFolder, is_run
+from aira_bench.record.manifest import Manifest
+from aira_bench.record.new_run import BeingMade
 from aira_bench.record.sealing import is_closed
 from aira_bench.record.trust import read_resumable
 from aira_bench.runs.host import Host
@@ -30,16 +32,13 @@ from aira_bench.runs.launch import open_for_workers
 from aira_bench.runs.resolve import resolve
 from aira_bench.runs.session import Progress
 from aira_bench.runs.sharing import share_again
+from aira_bench.runs.units import awaits_trainings
 from aira_bench.suites.estimate import CellCost, SuiteCost
 from aira_bench.suites.suite_file import SuiteCell, SuitePlan
 
 CellState = Literal["absent", "begun", "live", "ended"]
 _ALL_OVER = (MachineError, EngineAway)
 """What no other cell would fare better with."""
-_COMPARED = (
-    "agent", "task", "profile", "protocol", "seeds", "steps", "hours", "scaffold", "fitness", "bugs", "memory",
-    "exclusive", "seed_max_cost_usd", "seed_max_tokens",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -140,23 +139,28 @@ def state_of(runs: Path, cell: CellCost) -> CellState:
     if not is_run(folder.path):
         return "absent"
     manifest = folder.manifest
-    for name in _COMPARED:
-        wanted, recorded = getattr(cell.plan, name), getattr(manifest.plan, name)
-        if wanted != recorded:
-            raise UsageError(
-                f"Run {cell.cell.name} was begun with {name} {_said(recorded)}, and the suite has {_said(wanted)} now.",
-                hint="--name OTHER for a suite beside it, or the file and the options as they were",
-            )
+    if (found := manifest.plan.first_difference(cell.plan, _left_open(cell, manifest))) is not None:
+        name, recorded, wanted = found
+        raise UsageError(
+            f"Run {cell.cell.name} was begun with {name} {recorded}, and the suite has {wanted} now.",
+            hint="--name OTHER for a suite beside it, or the file and the options as they were",
+        )
     if folder.is_live:
         return "live"
     try:
-        return "ended" if is_closed(folder) else "begun"
+        is_over = is_closed(folder)
     except Unacceptable as error:
         raise RunStateError(f"Run {cell.cell.name}: {error}.", hint=folder.command("status")) from error
+    trainings = manifest.trainings if manifest.plan.confirm else 0  # its end is recorded before it is confirmed
+    if trainings and is_over:
+        is_over = not any(awaits_trainings(folder, seed, trainings) for seed in manifest.plan.seeds)
+    return "ended" if is_over else "begun"
 
 
-def _said(value: object) -> str:
-    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+def _left_open(cell: CellCost, manifest: Manifest) -> Set[str]:
+    """What else of a plan the machine decides, or its judges."""
+    asked, judges = cell.cell.request.concurrency is not None, manifest.judges is not None
+    return (set() if asked else {"concurrency"}) | ({"hidden_key"} if judges else set())
 
 
 def carry_out(
@@ -189,8 +193,11 @@ def carry_out(
             yield CellEnd(cell.cell, state)
         except _ALL_OVER:
             raise
+        except BeingMade:  # by a process that came to the same cell a moment before
+            yield CellEnd(cell.cell, "live")
         except AiraError as error:
-            yield CellEnd(cell.cell, _known_state(host.paths.runs, cell), error)
+            known = _known_state(host.paths.runs, cell)
+            yield CellEnd(cell.cell, known, None if known == "live" else error)  # whoever has it now will say
         except (OSError, MemoryError, RuntimeError) as error:
             failure = machine_failure(error)
             if failure is None:

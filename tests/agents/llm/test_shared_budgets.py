@@ -1,6 +1,8 @@
 """Workers of one run, each with a source of its own: one cap in the run's folder, and calls that were cut short."""
 
 import random
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from aira_bench.agents.llm.spending import Budgets
 from aira_bench.errors import BudgetExceeded, RunStateError
 from aira_bench.ledger.amount import Amount, Caps
 from aira_bench.ledger.pool import Pool
+from aira_bench.ledger.run_ledger import RunLedger
 from aira_bench.llm.model import Completion, CompletionRequest
 from aira_bench.record.folder import StepFiles
 from aira_bench.scaffolds.policy import Draft
@@ -160,6 +163,25 @@ def test_a_trial_whose_worker_died_is_counted_by_whoever_waits_for_it(
     after = ledger.pool.totals()
     assert after.settled == after.committed == held.committed, "as the most it can have cost"
     assert not ledger.names_passing()
+
+
+def test_seeds_that_have_waited_as_long_count_a_dead_trial_together_and_once(tmp_path: Path) -> None:
+    """All began to wait for the same money: of two that count it at a moment, one halted its seed."""
+    for attempt in range(1, 7):
+        with pytest.raises(Stopped):
+            worker(tmp_path, 1, attempt, Cut([])).try_out(Waits())
+    waiting = [worker(tmp_path, seed, 1)._ledger for seed in range(2, 10)]
+    held, ready = waiting[0].pool.totals().committed, threading.Barrier(len(waiting))
+
+    def count(ledger: RunLedger) -> None:
+        dead = ledger.names_passing()
+        ready.wait()
+        ledger.count_passing(dead)
+
+    with ThreadPoolExecutor(len(waiting)) as together:
+        list(together.map(count, waiting))
+    assert waiting[0].pool.totals().settled == waiting[0].pool.totals().committed == held
+    assert not waiting[0].names_passing()
 
 
 def test_a_trial_that_ends_after_it_was_counted_counts_once(tmp_path: Path) -> None:

@@ -139,6 +139,20 @@ def test_a_damaged_checkpoint_costs_the_steps_since_the_one_before(
     assert lines(out / "events.jsonl")[-1] == {"event": "started", "step": STEPS, "ranks": 1, "device": "CPU"}
 
 
+def test_damaged_checkpoints_do_not_stand_for_good_ones(trained: Path, tmp_path: Path) -> None:
+    """Two are kept, the newest: damaged ones counted, so that the first good one to be written was removed at once."""
+    out, before = tmp_path / "out", STEPS - CHECKPOINT_EVERY
+    shutil.copytree(trained / "A-M", out)
+    shutil.copytree(out / f"checkpoints/step-{STEPS:08}", out / f"checkpoints/step-{STEPS - 1:08}")
+    for step in (STEPS - 1, STEPS):
+        damage(out / f"checkpoints/step-{step:08}", ".metadata")
+    assert main(arguments(trained, "A-M", out, "--stop-after", "1")) == STOPPED_STATUS
+    assert whole_checkpoints(out / "checkpoints") == [before, before + 1, STEPS - 1, STEPS]
+    assert main(arguments(trained, "A-M", out)) == 0
+    assert whole_checkpoints(out / "checkpoints")[-1] == STEPS
+    assert losses(out) == pytest.approx(losses(trained / "A-M"), abs=1e-5)
+
+
 def test_with_no_checkpoint_that_can_be_read_nothing_begins_anew(
     trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -34,7 +34,9 @@ from aira_bench.reproduce.against.paper_runs import (
     SEEDS,
     ChosenRuns,
     SeedRun,
+    agent_of,
     choose,
+    command_for_more,
     run_command,
 )
 from aira_bench.statistics.arrays import Floats, IntervalEstimate, percentile_estimate
@@ -57,9 +59,8 @@ def best_cells(runs: Sequence[RunRecord]) -> Found:
     for (name, literature), published in last.items():
         card = next(card for card, known in AGENTS.items() if known == name)
         task = WITH_LITERATURE if literature == "yes" else AUTORESEARCH
-        chosen = choose(runs, [task], (GREEDY,), LITERATURE_AGENTS if literature == "yes" else PLAIN_AGENTS)
-        if not chosen.why_not:
-            chosen = ChosenRuns(tuple(each for each in chosen.seeds if each.agent == card), ())
+        own = [run for run in runs if agent_of(run.manifest) == card]
+        chosen = choose(own, [task], (GREEDY,), LITERATURE_AGENTS if literature == "yes" else PLAIN_AGENTS)
         used += chosen.seeds
         best = [score for each in chosen.seeds if (score := _best_validation(each)) is not None]
         measured, judged = "-", JudgedAgreement(Agreement.NOT_MEASURED, "no run with a score")
@@ -123,10 +124,15 @@ class _Steps:
 
 def _steps(seeds: Sequence[SeedRun]) -> _Steps:
     runs = {each.run.manifest.run_id: each.run for each in seeds}
-    found = [(index, step) for index, run in enumerate(runs.values()) for step in run_improvements(run, "best")]
+    places = {(each.run.manifest.run_id, each.seed.seed): place for place, each in enumerate(seeds)}
+    found = [
+        (places[run_id, step.seed], step)
+        for run_id, run in runs.items()
+        for step in run_improvements(run, "best")
+        if (run_id, step.seed) in places  # others have not ended
+    ]
     improvements = [step for _, step in found]
-    places = {(each.run.name, each.seed.seed): place for place, each in enumerate(seeds)}
-    of_seed = np.array([places.get((step.run, step.seed), 0) for step in improvements], np.int64)
+    of_seed = np.array([place for place, _ in found], np.int64)
     draws = np.random.default_rng(entropy("improvements")).multinomial(
         len(seeds), np.full(len(seeds), 1 / len(seeds)), _RESAMPLES
     )
@@ -207,7 +213,7 @@ def _cell(
     table: str, row: str, column: str, printed: str, published: float, half: float | None,
     found: IntervalEstimate | None, chosen: ChosenRuns,
 ) -> ComparedCell:  # fmt: skip
-    command = run_command(PLAIN_AGENTS[-1], AUTORESEARCH, GREEDY)
+    command = command_for_more(chosen, PLAIN_AGENTS[::-1], AUTORESEARCH)
     if found is None:
         reason = "no improvement step of it" if chosen.seeds else "no run"
         return ComparedCell(table, row, column, printed, "-", Agreement.NOT_MEASURED, reason, chosen.runs, command)

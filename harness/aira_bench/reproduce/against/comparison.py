@@ -66,8 +66,9 @@ def against_runs(runs: Sequence[RunRecord], ring: KeyRing, tables: Sequence[str]
             more, seeds = MEASURED[name](runs)
             cells += more
             costs[name] = cost_of(seeds)
-            used |= {each.run.name for each in seeds}
-    others = (run.name for run in runs if run.name in used and not ring.trusts_all(run.signers))
-    unused = (run.name for run in runs if run.name not in used)
-    hidden = (run.name for run in runs if run.name in used and run.manifest.plan.fitness != "claimed")
+            used |= {each.run.manifest.run_id for each in seeds}
+    behind = [run for run in runs if run.manifest.run_id in used]
+    others = (run.name for run in behind if not ring.trusts_all(run.signers))
+    unused = (run.name for run in runs if run.manifest.run_id not in used)
+    hidden = (run.name for run in behind if run.manifest.plan.fitness != "claimed")
     return AgainstRuns(tuple(cells), costs, tuple(unused), tuple(hidden), tuple(others))

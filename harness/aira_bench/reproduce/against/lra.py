@@ -39,6 +39,7 @@ from aira_bench.reproduce.against.paper_runs import (
     ChosenRuns,
     SeedRun,
     choose,
+    command_for_more,
     run_command,
 )
 from aira_bench.statistics.arrays import IntervalEstimate
@@ -152,7 +153,7 @@ def best_cells(runs: Sequence[RunRecord]) -> Found:
         cells.append(
             ComparedCell(
                 "14", dataset, f"best {setup}", f"{row['score']} ({row['agent']})", measured, judged.agreement,
-                judged.reason, chosen.runs, "" if len(scores) >= published_runs else run_command(card, task, GREEDY),
+                judged.reason, chosen.runs, command_for_more(chosen, (card, *GREEDY_AGENTS), task),
             )
         )  # fmt: skip
     return cells, used
@@ -190,7 +191,7 @@ def parameter_names() -> dict[str, list[str]]:
 def _steps_cell(dataset: str, task: str, steps: int, chosen: ChosenRuns) -> ComparedCell:
     runs = SEEDS[GREEDY] * len(GREEDY_AGENTS)
     published = f"{steps / runs:.1f} ({steps} in {runs} runs)"
-    command = "" if len(chosen.seeds) >= runs else run_command(GREEDY_AGENTS[0], task, GREEDY)
+    command = command_for_more(chosen, GREEDY_AGENTS, task)
     if not chosen.seeds:
         judged = JudgedAgreement(Agreement.NOT_MEASURED, "no run")
         return ComparedCell(
@@ -215,7 +216,7 @@ def _steps_cell(dataset: str, task: str, steps: int, chosen: ChosenRuns) -> Comp
 def _range_cell(
     dataset: str, task: str, parameter: str, published: str, values: Sequence[float], chosen: ChosenRuns
 ) -> ComparedCell:
-    command = run_command(GREEDY_AGENTS[0], task, GREEDY)
+    command = command_for_more(chosen, GREEDY_AGENTS, task)
     if not values:
         judged = JudgedAgreement(Agreement.NOT_MEASURED, "no valid step that sets it")
         return ComparedCell(

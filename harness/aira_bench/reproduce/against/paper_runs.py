@@ -9,6 +9,7 @@ A search that hidden validation steered is of another protocol (docs/protocols.m
 Not covered: what is measured (the modules beside this).
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from shlex import quote
@@ -90,10 +91,10 @@ def choose(
         agents: the same.
     """
     on_task = [run for run in runs if run.manifest.task_title in tasks]
-    reasons = {run.name: why_not(run.manifest, scaffolds, agents) for run in on_task}
-    comparable = [run for run in on_task if not reasons[run.name]]
+    reasons = [why_not(run.manifest, scaffolds, agents) for run in on_task]
+    comparable = [run for run, why in zip(on_task, reasons, strict=True) if not why]
     taken = comparable or on_task
-    said = () if comparable else tuple(dict.fromkeys(why for run in on_task for why in reasons[run.name]))
+    said = () if comparable else tuple(dict.fromkeys(each for why in reasons for each in why))
     return ChosenRuns(tuple(each for run in taken for each in _ended(run)), said)
 
 
@@ -144,6 +145,22 @@ def run_command(agent: str, task: str, scaffold: str, seeds: int | None = None) 
     """
     more = "" if seeds is None else f" --seeds {seeds}"
     return f"aira-bench run --agent {quote(agent)} --task {task} --protocol paper --scaffold {scaffold}{more}"
+
+
+def command_for_more(chosen: ChosenRuns, agents: Sequence[str], task: str) -> str:
+    """Return the command of the first agent that has not all of its greedy seeds; empty where each has.
+
+    Running the same seeds again would tell nothing new of a cell.
+
+    Args:
+        chosen: the runs behind the cell.
+        agents: the paper's, in the order in which they are asked for.
+        task: its short name.
+    """
+    had = {(each.agent, each.seed.seed) for each in chosen.seeds if each.scaffold == GREEDY and not chosen.why_not}
+    counts = Counter(agent for agent, _ in had)
+    lacking = next((agent for agent in agents if counts[agent] < SEEDS[GREEDY]), None)
+    return "" if lacking is None else run_command(lacking, task, GREEDY)
 
 
 @dataclass(frozen=True)
