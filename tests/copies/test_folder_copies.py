@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from aira_bench.copies.commit import PIECE_BYTES, Commit, Piece, encode_commit, pack_pieces, unpack_pieces
 from aira_bench.copies.folder_copy import FolderCopy
@@ -21,6 +21,8 @@ from aira_bench.shared_store.in_memory import Faults, MemoryStore, Objects
 FOLDER = "content/0"
 FAULTS = Faults(lost_before=0.05, lost_after=0.1, repeated=0.1, stale=0.2)
 Content = dict[str, bytes]
+WHICH = st.integers(0, 59)
+"""Of up to six attempts each as often as another."""
 
 
 def copy_at(path: Path, objects: Objects, faults: Faults | None = None, seed: int = 0) -> FolderCopy:
@@ -183,10 +185,11 @@ class Machine(RuleBasedStateMachine):
             assert lines[: len(self.safe)] == self.safe, "who takes over has every safe line"
             self.safe = lines
 
-    @precondition(lambda self: any(not each.is_over for each in self.attempts))
-    @rule(data=st.data(), bytes_=st.sampled_from([0, 10, 100_000]), pushes=st.booleans())
-    def take_step(self, data: st.DataObject, bytes_: int, pushes: bool) -> None:
-        attempt = data.draw(st.sampled_from([each for each in self.attempts if not each.is_over]))
+    @rule(which=WHICH, bytes_=st.sampled_from([0, 10, 100_000]), pushes=st.booleans())
+    def take_step(self, which: int, bytes_: int, pushes: bool) -> None:
+        attempt = self.going_on(which)
+        if attempt is None:
+            return
         attempt.lines += 1
         name, artifact = f"{attempt.number}-{attempt.lines}", self.rng.randbytes(bytes_)
         write(attempt.copy.path, f"nodes/{name}", artifact)
@@ -206,10 +209,20 @@ class Machine(RuleBasedStateMachine):
             assert not began, "a later attempt had begun before"
             self.safe = lines_of(content(attempt.copy.path))
 
-    @precondition(lambda self: any(not each.is_over for each in self.attempts))
-    @rule(data=st.data())
-    def die(self, data: st.DataObject) -> None:
-        data.draw(st.sampled_from([each for each in self.attempts if not each.is_over])).is_over = True
+    @rule(which=WHICH)
+    def die(self, which: int) -> None:
+        attempt = self.going_on(which)
+        if attempt is not None:
+            attempt.is_over = True
+
+    def going_on(self, which: int) -> Attempt | None:
+        """One of the attempts that are not over, if any is.
+
+        A copy's requests go out in several threads, so which of them fails is not the same each time. What is drawn
+        must not depend on it.
+        """
+        attempts = [each for each in self.attempts if not each.is_over]
+        return attempts[which % len(attempts)] if attempts else None
 
     @invariant()
     def a_new_reader_finds_every_safe_line_once_with_all_that_it_speaks_of(self) -> None:
