@@ -13,7 +13,7 @@ import shutil
 from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -26,6 +26,7 @@ from torch.distributed.checkpoint.state_dict_saver import async_save, save
 
 from aira_evaluator.split_manifest import DataError
 
+_Found = TypeVar("_Found")
 _FOLDER = re.compile(r"step-(\d{8})")
 _COMPLETE = ".metadata"
 _BLOCK = re.compile(r"blocks\.(\d+)\.(norm|layer)\.")
@@ -105,8 +106,8 @@ class Checkpoints:
         self._folder, self._model, self._optimizer = folder, model, optimizer
         self._group, self._keep = group, keep
         self._writing: Future[Any] | None = None
-        self._unread: set[int] = set()
-        """Steps whose checkpoints could not be read; they stand for nothing until they are written anew."""
+        self._unread: dict[int, str] = {}
+        """Why checkpoints of steps could not be read; they stand for nothing until they are written anew."""
 
     def take_up(self) -> tuple[int, dict[int, str]]:
         """Take up model and optimizer as they were at the newest checkpoint that can be read, of however many ranks.
@@ -119,14 +120,12 @@ class Checkpoints:
         """
         found = [whole_checkpoints(self._folder)]
         dist.broadcast_object_list(found, group=self._group, group_src=0)  # folders may show ranks different things
-        unread: dict[int, str] = {}
         for step in reversed(found[0]):
             if (why := self._load(step)) is None:
-                return step, unread
-            unread[step] = why
-            self._unread.add(step)
-        if unread:
-            said = "; ".join(f"step {step}: {why}" for step, why in unread.items())
+                return step, dict(self._unread)
+            self._unread[step] = why
+        if self._unread:
+            said = "; ".join(f"step {step}: {why}" for step, why in self._unread.items())
             raise DataError(
                 f"no checkpoint in {self._folder} can be read ({said}). To begin anew, choose another folder."
             )
@@ -135,11 +134,11 @@ class Checkpoints:
     def _load(self, step: int) -> str | None:
         """Load one checkpoint; say why it could not be, alike on every rank."""
         place, state = checkpoint_folder(self._folder, step), self._state()
-        kept: list[bool] = []
-        why = self._agreed(lambda: kept.append(_keeps_optimizer(place)))
-        if why is None and not kept[0]:
+        keeps_optimizer, why = self._agreed(lambda: _keeps_optimizer(place))
+        if why is None and not keeps_optimizer:
             raise DataError(f"{place} has weights and no optimizer: nothing can go on from it. Choose another folder.")
-        why = why or self._agreed(lambda: load(state, checkpoint_id=place, process_group=self._group))
+        if why is None:
+            _, why = self._agreed(lambda: load(state, checkpoint_id=place, process_group=self._group))
         if why is None:
             back = {large_name(name): name for name in self._model.state_dict()}
             set_state_dict(
@@ -150,16 +149,19 @@ class Checkpoints:
             )
         return why
 
-    def _agreed(self, attempt: Callable[[], None]) -> str | None:
-        """Attempt something on every rank; the first rank's reason where it failed on any, since all go on together."""
+    def _agreed(self, attempt: Callable[[], _Found]) -> tuple[_Found | None, str | None]:
+        """Attempt something on every rank: what this one found, and the first rank's reason where it failed on any,
+        since all go on together.
+        """
+        found: _Found | None = None
         said: str | None = None
         try:
-            attempt()
+            found = attempt()
         except (Exception, CheckpointException) as error:  # whatever a damaged pickle or a file that is gone raises
             said = _first_line(error)
         told: list[str | None] = [None] * dist.get_world_size(self._group)
         dist.all_gather_object(told, said, group=self._group)
-        return next(filter(None, told), None)
+        return found, next(filter(None, told), None)
 
     def save(self, step: int) -> None:
         """Begin to write a checkpoint: copied now, written while training goes on."""
@@ -168,7 +170,7 @@ class Checkpoints:
         if dist.get_rank(self._group) == 0:
             shutil.rmtree(path, ignore_errors=True)  # what was cut off there
         dist.barrier(self._group)
-        self._unread.discard(step)
+        self._unread.pop(step, None)
         begun = async_save(self._state(), checkpoint_id=path, process_group=self._group)
         assert isinstance(begun, Future), "no other stager was asked for"
         self._writing = begun

@@ -6,9 +6,9 @@ of agents it gets nothing but the string of a pattern, by way of the training's 
 names; with --offline nothing is.
 """
 
+import importlib.util
 import os
 import subprocess
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -104,10 +104,13 @@ def require_lm_eval(python: str | None) -> None:
     Raises:
         PrerequisiteError: it has none, or cannot be started.
     """
-    try:
-        found = subprocess.run([python or sys.executable, "-P", "-c", _HAS_LM_EVAL], check=False).returncode == 0
-    except OSError as error:
-        raise PrerequisiteError(f"{python} cannot be started: {error.strerror}.", hint="--python PYTHON") from error
+    if python is None:
+        found = importlib.util.find_spec("lm_eval") is not None
+    else:
+        try:
+            found = subprocess.run([python, "-P", "-c", _HAS_LM_EVAL], check=False).returncode == 0
+        except OSError as error:
+            raise PrerequisiteError(f"{python} cannot be started: {error.strerror}.", hint="--python PYTHON") from error
     if not found:
         where = "is not installed" if python is None else f"{python} does not have"
         raise PrerequisiteError(
