@@ -24,7 +24,7 @@ from aira_bench.runs.launch import start
 from aira_bench.runs.resolve import resolve
 from eventually import eventually
 from launchers.ray_site import ray_site
-from launchers.slurm_site import missing, slurm_site
+from launchers.slurm_site import SlurmSite, missing, slurm_site
 from lease_history import lease_faults
 from llm.wire_server import Reply, WireRequest, WireServer
 from played_host import request
@@ -50,6 +50,27 @@ def answer(request: WireRequest) -> Reply | str:
     return json.dumps({"is_bug": False, "summary": "ran", "metric": None}) if request.schema else Reply(SOLUTION)
 
 
+def environment(place: Path, runs: str, step_s: float) -> dict[str, str]:
+    """What commands have that are typed there; nothing of ours that is set here."""
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("AIRA_")}
+    return kept | {
+        "AIRA_HOME": str(place / "home"), "AIRA_RUNS": str(place / runs), "AIRA_LEASE_S": "3",
+        "AIRA_LEASES": str(place / "cores"), "AIRA_PLAYED_STEP_S": str(step_s), "PYTHONUNBUFFERED": "1",
+    }  # fmt: skip
+
+
+@pytest.fixture
+def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SlurmSite]:
+    """A site of three nodes of one core, which is what commands find here."""
+    pytest.importorskip("submitit")
+    if missing():
+        pytest.skip(missing())
+    with slurm_site(tmp_path / "site", cores=1) as site:
+        for name in ("SLURM_CONF", "PATH"):
+            monkeypatch.setenv(name, site.environment[name])
+        yield site
+
+
 @dataclass
 class Desk:
     """Where the command is typed, in a folder that all nodes see."""
@@ -67,17 +88,14 @@ class Desk:
     def suite(self, name: str, *options: str) -> Iterator["subprocess.Popen[bytes]"]:
         """The suite, as a process that is told to end when the block does."""
         (self.root / "short.toml").write_text(SUITE.format(seeds=self.seeds // 2))
-        kept = {key: value for key, value in os.environ.items() if not key.startswith("AIRA_")}
-        ours = {
-            "AIRA_HOME": str(self.root / "home"), "AIRA_RUNS": str(self.root / "runs"), "AIRA_LEASE_S": "3",
-            "AIRA_LEASES": str(self.root / "cores"), "AIRA_PLAYED_STEP_S": str(self.step_s), "PYTHONUNBUFFERED": "1",
+        model = {
             "OPENAI_API_KEY": "sk-any", "OPENAI_BASE_URL": self.server.base_url("openai"),
             "AIRA_ALLOW_KEY": "OPENAI_API_KEY=127.0.0.1",
         }  # fmt: skip
         command = [sys.executable, str(PROGRAM), "suite", "short.toml", "--name", name, "--yes", "--max-dollars"]
         with (self.root / f"{name}.log").open("wb") as log:
             popen = subprocess.Popen(
-                [*command, str(self.cap_usd), *options], cwd=self.root, env=kept | ours, stdout=log, stderr=log,
+                [*command, str(self.cap_usd), *options], cwd=self.root, env=environment(self.root, "runs", self.step_s) | model, stdout=log, stderr=log,
                 start_new_session=True,
             )  # fmt: skip
             try:
@@ -162,14 +180,13 @@ def test_a_short_suite_outlives_a_node_of_ray(tmp_path: Path) -> None:
 
 def typed(place: Path, runs: str, *words: str, step_s: float = 0.0) -> "subprocess.Popen[bytes]":
     """The real command line, without any key; what it says is appended to a file there."""
-    kept = {key: value for key, value in os.environ.items() if not key.startswith("AIRA_")}
-    ours = {
-        "AIRA_HOME": str(place / "home"), "AIRA_RUNS": str(place / runs), "AIRA_LEASE_S": "3",
-        "AIRA_LEASES": str(place / "cores"), "AIRA_PLAYED_STEP_S": str(step_s), "PYTHONUNBUFFERED": "1",
-    }  # fmt: skip
     with (place / "log").open("ab") as log:
         return subprocess.Popen(
-            [sys.executable, str(PROGRAM), *words], cwd=place, env=kept | ours, stdout=log, stderr=log
+            [sys.executable, str(PROGRAM), *words],
+            cwd=place,
+            env=environment(place, runs, step_s),
+            stdout=log,
+            stderr=log,
         )
 
 
@@ -189,32 +206,24 @@ def test_a_run_is_confirmed_by_tasks_of_ray(tmp_path: Path) -> None:
 
 
 @whole
-@pytest.mark.skipif(bool(missing()), reason=missing() or "there")
-def test_a_run_is_confirmed_by_a_job_of_slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("submitit")
-    with slurm_site(tmp_path / "site", cores=1) as site:
-        for name in ("SLURM_CONF", "PATH"):
-            monkeypatch.setenv(name, site.environment[name])
-        confirmed_on(tmp_path, "--engine", "slurm", "--workers", "2")
+@pytest.mark.usefixtures("slurm")
+def test_a_run_is_confirmed_by_a_job_of_slurm(tmp_path: Path) -> None:
+    confirmed_on(tmp_path, "--engine", "slurm", "--workers", "2")
 
 
 @whole
-@pytest.mark.skipif(bool(missing()), reason=missing() or "there")
-def test_a_run_that_was_stopped_on_slurm_goes_on_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("slurm")
+def test_a_run_that_was_stopped_on_slurm_goes_on_there(tmp_path: Path) -> None:
     """Its folder has what submitit leaves of the first workers."""
-    pytest.importorskip("submitit")
     search = ("run", "--agent", "evolution", "--task", "mad-2p", "--profile", "cpu", "--seeds", "2", "--steps", "6",
               "--name", "run")  # fmt: skip
-    with slurm_site(tmp_path / "site", cores=1) as site:
-        for name in ("SLURM_CONF", "PATH"):
-            monkeypatch.setenv(name, site.environment[name])
-        there = ("--engine", "slurm", "--workers", "2")
-        begun = typed(tmp_path, "there", *search, *there, step_s=1.0)
-        journal = tmp_path / "there" / "run" / "seeds" / "0" / "journal.jsonl"
-        eventually(lambda: journal.exists() or begun.poll() is not None, 60)
-        begun.send_signal(signal.SIGTERM)
-        assert begun.wait(120) != 0, (tmp_path / "log").read_text()
-        assert typed(tmp_path, "there", "resume", "run", *there).wait(120) == 0, (tmp_path / "log").read_text()
+    there = ("--engine", "slurm", "--workers", "2")
+    begun = typed(tmp_path, "there", *search, *there, step_s=1.0)
+    journal = tmp_path / "there" / "run" / "seeds" / "0" / "journal.jsonl"
+    eventually(lambda: journal.exists() or begun.poll() is not None, 60)
+    begun.send_signal(signal.SIGTERM)
+    assert begun.wait(120) != 0, (tmp_path / "log").read_text()
+    assert typed(tmp_path, "there", "resume", "run", *there).wait(120) == 0, (tmp_path / "log").read_text()
     assert typed(tmp_path, "here", *search).wait(120) == 0, (tmp_path / "log").read_text()
     ring = KeyFolder(tmp_path / "home" / "keys").ring()
     ours, theirs = (read_run(RunFolder(tmp_path / name / "run"), ring, "all") for name in ("there", "here"))
@@ -223,13 +232,9 @@ def test_a_run_that_was_stopped_on_slurm_goes_on_there(tmp_path: Path, monkeypat
 
 
 @whole
-@pytest.mark.skipif(bool(missing()), reason=missing() or "there")
-def test_what_all_nodes_of_slurm_lack_is_said_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("submitit")
-    with slurm_site(tmp_path / "site", cores=1) as site:
-        for name in ("SLURM_CONF", "PATH"):
-            monkeypatch.setenv(name, site.environment[name])
-        typed(tmp_path, "runs", "cluster", "check", "--engine", "slurm").wait(120)
+@pytest.mark.usefixtures("slurm")
+def test_what_all_nodes_of_slurm_lack_is_said_once(tmp_path: Path) -> None:
+    typed(tmp_path, "runs", "cluster", "check", "--engine", "slurm").wait(120)
     said = (tmp_path / "log").read_text()
     assert said.count("OPENAI_API_KEY: not set") == 1, said
     assert "n1, n2, n3: OPENAI_API_KEY: not set" in said
@@ -244,17 +249,13 @@ def test_sixty_seeds_outlive_two_of_three_nodes_of_ray(tmp_path: Path) -> None:
 
 @whole
 @pytest.mark.timeout(900)
-@pytest.mark.skipif(bool(missing()), reason=missing() or "there")
-def test_sixty_seeds_outlive_a_preemption_and_a_node_of_slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("submitit")
-    with WireServer(answer) as server, slurm_site(tmp_path / "site", cores=1) as site:
-        for name in ("SLURM_CONF", "PATH"):
-            monkeypatch.setenv(name, site.environment[name])
+def test_sixty_seeds_outlive_a_preemption_and_a_node_of_slurm(tmp_path: Path, slurm: SlurmSite) -> None:
+    with WireServer(answer) as server:
         desk = Desk(tmp_path, 60, server)
 
         def lose() -> None:
-            site.ask("sbatch", "--partition=high", "--ntasks=1", "--output=/dev/null", "--wrap=sleep 5")
-            site.ask("scontrol", "update", "NodeName=n3", "State=DOWN", "Reason=tried")
+            slurm.ask("sbatch", "--partition=high", "--ntasks=1", "--output=/dev/null", "--wrap=sleep 5")
+            slurm.ask("scontrol", "update", "NodeName=n3", "State=DOWN", "Reason=tried")
 
         options = ("--engine", "slurm", "--slurm-partition", "low", "--workers", "3")
         took_s = carried_out(desk, options, lose, 500)
