@@ -25,6 +25,7 @@ from aira_bench.runs.launch import start
 from aira_bench.runs.leases import FOLDER_VARIABLE
 from aira_bench.runs.rescore import Rescored, rescore
 from aira_bench.runs.resolve import resolve
+from aira_bench.tasks.task import find_task
 from aira_bench.testing import Call, Done
 from aira_contract.reports import RESULT_MARKER
 from generated_runs import manifest, write_run
@@ -151,13 +152,13 @@ def test_on_other_hardware_scores_have_to_come_within_the_noise_each_and_togethe
 
 
 def test_without_a_noise_floor_other_hardware_can_say_nothing(tmp_path: Path) -> None:
-    def of_losses(asked: bytes) -> bytes:
-        return score(asked).replace(b"Accuracy", b"Loss")
-
-    there, here = machine(tmp_path / "there", of_losses), machine(tmp_path / "here", of_losses)
-    pack = pack_of(there, task="babistories-2p", source="synthetic")
+    """Floors of profile paper wait for machines that train it."""
+    there, here = machine(tmp_path / "there"), machine(tmp_path / "here")
+    task = find_task("mad-2p")
+    assert task.metadata.aira.noise_floor("paper", synthetic=False) is None, "this test needs a profile without a floor"
+    pack = pack_of(there, profile="paper", allow_cpu=True)
     elsewhere = replace(here, hardware=Hardware("another", 2, 1024, ()))
-    with pytest.raises(PrerequisiteError, match=r"for profile cpu.*aira-bench noise babistories-2p --profile cpu"):
+    with pytest.raises(PrerequisiteError, match=r"for profile paper.*aira-bench noise mad-2p --profile paper"):
         merged(pack, there, elsewhere)
     assert {each.promise for each in merged(pack, there, here)} == {"equal"}
 
