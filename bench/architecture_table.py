@@ -15,7 +15,7 @@ import argparse
 import csv
 import itertools
 import json
-import math
+import multiprocessing
 import platform
 import time
 from pathlib import Path
@@ -28,11 +28,14 @@ from aira_evaluator.compose.mad.profiles import CPU
 from aira_evaluator.compose.mad.split_scores import train_and_score
 from aira_evaluator.compose.mad.splits import PUBLIC_TRAIN_SEED, draw_corpus
 from aira_evaluator.compose.training.devices import make_deterministic
+from aira_evaluator.compose.training.examples import Corpus
 
 RUN_LENGTHS = (2, 2, 2, 2, 2, 2, 2, 1, 1)
 PRIMITIVES = ("M", "mA")
 VALIDATION_SEED, TEST_SEED, TRAINING_SEEDS, ORDER_SEED = 1101, 1202, (1303, 1304, 1305), 1404
 COLUMNS = ("architecture", "training", "validation", "test", "cpu_s")
+_CORPORA: dict[str, Corpus] = {}
+"""Of a process that trains: the same for each training, and drawn once."""
 
 
 def family() -> list[tuple[str, ...]]:
@@ -73,39 +76,48 @@ def finished(table: Path) -> set[tuple[str, int]]:
     return {(row["architecture"], int(row["training"])) for row in csv.DictReader(whole)}
 
 
+def _start_worker() -> None:
+    """A process trains on one thread, so that its scores are those of a judge with one core."""
+    torch.set_num_threads(1)
+    make_deterministic()
+    _CORPORA["train"] = draw_corpus(CPU, "train", PUBLIC_TRAIN_SEED)
+    _CORPORA["validation"] = draw_corpus(CPU, "validation", VALIDATION_SEED)
+    _CORPORA["test"] = draw_corpus(CPU, "test", TEST_SEED)
+
+
+def _train(asked: tuple[tuple[str, ...], int]) -> str:
+    """One training, as a line of the table."""
+    candidate, number = asked
+    held_out = {split: _CORPORA[split] for split in ("validation", "test")}
+    started_s = time.process_time()
+    scores = train_and_score(
+        candidate, CPU, _CORPORA["train"], held_out, seed=TRAINING_SEEDS[number - 1], device=torch.device("cpu")
+    )
+    cpu_s = time.process_time() - started_s
+    tested = f"{scores['validation'].accuracy:.6f},{scores['test'].accuracy:.6f}"
+    return f"{'-'.join(candidate)},{number},{tested},{cpu_s:.1f}"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, required=True, help="folder of manifest.json and scores.csv")
-    parser.add_argument("--limit-s", type=float, default=math.inf, help="begin no architecture after so much CPU time")
+    parser.add_argument("--processes", type=int, default=1, help="trainings at once, a core each (default: 1)")
     options = parser.parse_args()
     options.output.mkdir(parents=True, exist_ok=True)
     table = options.output / "scores.csv"
     done = finished(table)
-    make_deterministic()
     (options.output / "manifest.json").write_text(json.dumps(manifest(), indent=2) + "\n", encoding="ascii")
     candidates = family()
     np.random.default_rng(ORDER_SEED).shuffle(candidates)
-    train = draw_corpus(CPU, "train", PUBLIC_TRAIN_SEED)
-    held_out = {
-        "validation": draw_corpus(CPU, "validation", VALIDATION_SEED),
-        "test": draw_corpus(CPU, "test", TEST_SEED),
-    }
+    trainings = itertools.product((tuple(map(str, row)) for row in candidates), range(1, len(TRAINING_SEEDS) + 1))
+    missing = [(row, number) for row, number in trainings if ("-".join(row), number) not in done]
     if not done:
         table.write_text(",".join(COLUMNS) + "\n", encoding="ascii")
-    for number, candidate in enumerate(tuple(str(symbol) for symbol in row) for row in candidates):
-        name = "-".join(candidate)
-        if time.process_time() > options.limit_s:
-            break
-        for training, seed in enumerate(TRAINING_SEEDS, start=1):
-            if (name, training) in done:
-                continue
-            started_s = time.process_time()
-            scores = train_and_score(candidate, CPU, train, held_out, seed=seed, device=torch.device("cpu"))
-            cpu_s = time.process_time() - started_s
-            line = f"{name},{training},{scores['validation'].accuracy:.6f},{scores['test'].accuracy:.6f},{cpu_s:.1f}"
+    with multiprocessing.get_context("spawn").Pool(options.processes, _start_worker) as pool:
+        for count, line in enumerate(pool.imap(_train, missing), start=len(done) + 1):
             with table.open("a", encoding="ascii") as file:
                 file.write(line + "\n")
-            print(f"{number + 1}/{len(candidates)} {line}", flush=True)
+            print(f"{count}/{len(done) + len(missing)} {line}", flush=True)
 
 
 if __name__ == "__main__":
