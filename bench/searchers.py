@@ -45,7 +45,7 @@ from aira_bench.scaffolds.catalog import make_scaffold
 from aira_bench.scaffolds.policy import Stop
 from aira_bench.statistics.noise import NoiseFloor, least_difference, noise_floor
 from aira_bench.statistics.paired import Verdict, compare
-from aira_bench.tasks.metadata import ArtifactSpec
+from aira_bench.tasks.artifact_spec import ArtifactSpec
 
 BASELINE = "random"
 SEEDS, EVALUATIONS, COMPARED = 30, 80, (20, 40, 80)

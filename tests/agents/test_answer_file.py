@@ -15,7 +15,7 @@ from aira_bench.agents.llm.llm_agent import LlmAgent
 from aira_bench.errors import AiraError, BudgetExceeded, PrerequisiteError, UsageError
 from aira_bench.record.folder import StepFiles
 from aira_bench.scaffolds.policy import Draft
-from aira_bench.tasks.metadata import ArtifactSpec
+from aira_bench.tasks.artifact_spec import ArtifactSpec
 
 BRIEF = Brief("t", "Find it.", ArtifactSpec(name="model.py", kind="module"), "A", False, "cpu", "hidden", 60.0, 1024)
 GIVES = "'```python\\nprint(1)\\n```'"

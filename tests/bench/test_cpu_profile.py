@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from aira_bench.tasks.metadata import RANKS_WELL
+from aira_bench.tasks.measured_noise import RANKS_WELL
 from aira_bench.tasks.task import find_task
 from aira_contract.architectures import LAYERS, parse_architecture
 

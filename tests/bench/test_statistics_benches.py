@@ -11,7 +11,7 @@ import pytest
 
 from aira_bench.boards.board import Table
 from aira_bench.boards.rows import row_of
-from aira_bench.tasks.metadata import MeasuredNoise
+from aira_bench.tasks.measured_noise import MeasuredNoise
 from boards.made_boards import ENTRY, MAD
 from boards.test_order import seed
 

@@ -20,7 +20,7 @@ from aira_bench.boards.rows import Entry, row_of
 from aira_bench.keys import SIGNED_HERE, KeyRing
 from aira_bench.record.folder import RunFolder
 from aira_bench.record.node import ModelUse
-from aira_bench.tasks.metadata import MeasuredNoise
+from aira_bench.tasks.measured_noise import MeasuredNoise
 
 RECORDED = Path(__file__).resolve().parents[1] / "recorded"
 BOARDS = Path(__file__).resolve().parent / "frozen"

@@ -18,7 +18,7 @@ from aira_bench.boards.replicates import SeedResult
 from aira_bench.boards.rows import Row, row_of
 from aira_bench.cli.main import run_command_line
 from aira_bench.record.node import ModelUse
-from aira_bench.tasks.metadata import MeasuredNoise
+from aira_bench.tasks.measured_noise import MeasuredNoise
 from boards.made_boards import BPB, ENDED, ENTRY, MAD, NEVER_ENDED, PLAIN
 from recorded.shown import HERE as RECORDED
 

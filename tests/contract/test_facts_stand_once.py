@@ -19,7 +19,7 @@ import aira_contract
 from aira_bench.evaluation.resident import _Answer
 from aira_bench.evaluation.verdict import CheckedReport
 from aira_bench.sandbox.inside import witness
-from aira_bench.tasks.metadata import NAMES_OF_OURS
+from aira_bench.tasks.artifact_spec import NAMES_OF_OURS
 from aira_bench.tasks.task import Task, shipped_tasks
 from aira_contract import containers, files, flags, framing, genomes, invocation, reports, settings
 from aira_contract.primitives import SYMBOLS

@@ -23,7 +23,7 @@ from aira_bench.gpus.use import GpuUse
 from aira_bench.images.ensure import ImageSet
 from aira_bench.record.compiled_programs import CompiledPrograms
 from aira_bench.sandbox.sandbox import ContainerSpec, DeviceTaken, EndReason, Limits, Role, Starved, StepLost
-from aira_bench.tasks.metadata import FitClock
+from aira_bench.tasks.profile import FitClock
 from aira_bench.tasks.store import TaskData
 from aira_bench.tasks.task import Task, find_task
 from aira_bench.testing import Call, Done, InMemorySandbox

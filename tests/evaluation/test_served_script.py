@@ -32,7 +32,7 @@ from aira_bench.evaluation.verdict import Refused, Scored, Verdict
 from aira_bench.images.ensure import ImageSet
 from aira_bench.sandbox.docker_sandbox import DockerSandbox
 from aira_bench.sandbox.sandbox import Limits
-from aira_bench.tasks.metadata import FitClock
+from aira_bench.tasks.profile import FitClock
 from aira_bench.tasks.store import TaskData
 from aira_bench.tasks.task import load_task
 from aira_contract.files import HANDOVER_FILE

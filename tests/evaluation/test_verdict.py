@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from aira_bench.errors import SandboxError
 from aira_bench.evaluation.submission import host_canonical
 from aira_bench.evaluation.verdict import parse_report, parse_score_block
-from aira_bench.tasks.metadata import ArtifactSpec
+from aira_bench.tasks.artifact_spec import ArtifactSpec
 from aira_contract.reports import RESULT_MARKER
 
 SPEC = ArtifactSpec(kind="architecture", layers=4, primitives=("M", "mA"), max_kib=4)

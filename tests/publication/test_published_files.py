@@ -23,7 +23,7 @@ from aira_bench.publication.latex import to_latex
 from aira_bench.publication.pages import INDEX, site
 from aira_bench.record.folder import list_runs
 from aira_bench.record.run_record import RunRecord, read_runs
-from aira_bench.tasks.metadata import MeasuredNoise
+from aira_bench.tasks.measured_noise import MeasuredNoise
 from boards.made_boards import MAD, made_tables, recorded_tables
 from cli.test_hostile_text import hostile_run
 from generated_runs import manifest, write_run

@@ -17,7 +17,8 @@ from aira_bench.runs.host import Host
 from aira_bench.runs.leases import FOLDER_VARIABLE
 from aira_bench.runs.noise import FOLDER, NoiseMeasurement, measure_noise, summary
 from aira_bench.runs.request import RunRequest
-from aira_bench.tasks.metadata import AiraBlock, MeasuredNoise
+from aira_bench.tasks.measured_noise import MeasuredNoise
+from aira_bench.tasks.metadata import AiraBlock
 from aira_bench.tasks.task import find_task
 from aira_bench.world import SystemWorld
 from played_host import ProbedSandbox, played_host, played_sandbox, score

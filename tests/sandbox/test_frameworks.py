@@ -4,7 +4,7 @@ import pytest
 from small_steps import RunCode
 
 from aira_bench.sandbox.sandbox import Limits
-from aira_bench.tasks.metadata import Profile
+from aira_bench.tasks.profile import Profile
 
 pytestmark = pytest.mark.docker
 

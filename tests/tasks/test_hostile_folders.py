@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from aira_bench.cli.main import run_command_line
 from aira_bench.errors import TaskError
 from aira_bench.tasks import folder_check
-from aira_bench.tasks.metadata import NAMES_OF_OURS, read_metadata
+from aira_bench.tasks.artifact_spec import NAMES_OF_OURS
+from aira_bench.tasks.metadata import read_metadata
 from aira_bench.tasks.plain_yaml import read_plain_yaml
 from aira_bench.tasks.task import load_task
 from eventually import stretched

@@ -16,7 +16,7 @@ from aira_bench.record.folder import MOST_TEXT_BYTES, StepFiles
 from aira_bench.record.node import Change, Journal, ModelUse
 from aira_bench.scaffolds.policy import Proposing
 from aira_bench.shared_store.store import SharedStore
-from aira_bench.tasks.metadata import ArtifactSpec
+from aira_bench.tasks.artifact_spec import ArtifactSpec
 from aira_bench.tasks.task import Task
 from aira_bench.waiting import Waits
 from aira_contract.settings import ProfileName

@@ -25,7 +25,8 @@ from aira_bench.record.identity import OF_THE_TASK, Identity, identity_of, plann
 from aira_bench.record.manifest import Manifest
 from aira_bench.record.run_record import RunRecord, read_run
 from aira_bench.record.seen_chains import Witness
-from aira_bench.tasks.metadata import MeasuredNoise, PairedTask
+from aira_bench.tasks.measured_noise import MeasuredNoise
+from aira_bench.tasks.metadata import PairedTask
 
 _KEY_CHARS = 12
 

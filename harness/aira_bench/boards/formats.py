@@ -19,7 +19,7 @@ from aira_bench.files import write_atomically
 from aira_bench.parquet import Kind
 from aira_bench.record.conditions import PUBLIC_SEEDS
 from aira_bench.shown_numbers import figure
-from aira_bench.tasks.metadata import RANKS_WELL, MeasuredRanking
+from aira_bench.tasks.measured_noise import RANKS_WELL, MeasuredRanking
 from aira_bench.terminal import WIDE, cell, line, paragraph, results_console
 
 if TYPE_CHECKING:

@@ -69,7 +69,7 @@ def _built_in(kind: str) -> set[str]:
     from aira_bench.cards.card import PROVIDER_NAMES
     from aira_bench.cards.card_files import card_names
     from aira_bench.scaffolds.catalog import SCAFFOLDS
-    from aira_bench.tasks.metadata import ARTIFACT_KINDS
+    from aira_bench.tasks.artifact_spec import ARTIFACT_KINDS
     from aira_bench.tasks.task import shipped_tasks
 
     names = {

@@ -38,7 +38,7 @@ from aira_bench.sandbox.sandbox import (
     StepOutcome,
 )
 from aira_bench.sandbox.warm import WarmContainer
-from aira_bench.tasks.metadata import FitClock
+from aira_bench.tasks.profile import FitClock
 from aira_contract.containers import DATA, WORKSPACE
 from aira_contract.files import COMPANION_FILES, HANDOVER_FILE, MAX_TRAINING_BEGAN_BYTES, TRAINING_BEGAN_FILE
 from aira_contract.settings import PROFILE_VARIABLE, TIME_BUDGET_VARIABLE, TRAINING_SEED_VARIABLE

@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass
 from functools import cached_property
 
-from aira_bench.tasks.metadata import ArtifactSpec
+from aira_bench.tasks.artifact_spec import ArtifactSpec
 from aira_contract.architectures import SubmissionError, canonical, parse_submission
 
 _SEPARATOR = re.compile(r"[,-]")

@@ -23,7 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from aira_bench.errors import RunStateError
 from aira_bench.escaping import json_text
 from aira_bench.files import Unacceptable, hash_file, open_file, parse_json
-from aira_bench.tasks.metadata import describe_validation_error
+from aira_bench.tasks.schema import describe_validation_error
 
 INDEX = "pack.json"
 SCHEMA = 1

@@ -27,7 +27,7 @@ from aira_bench.publication.files import PARQUET, board_files
 from aira_bench.record.folder import RunFolder, is_run
 from aira_bench.record.run_record import RunRecord, read_run
 from aira_bench.record.seed_record import Depth
-from aira_bench.tasks.metadata import describe_validation_error
+from aira_bench.tasks.schema import describe_validation_error
 
 MOST_BOARD_BYTES = 2**28
 """Of one file of a board; 1,680 runs have some 10 MiB."""

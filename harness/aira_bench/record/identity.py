@@ -16,7 +16,7 @@ from typing import Literal
 from aira_bench.extensions import Kind
 from aira_bench.record.manifest import Manifest, RunPlan
 from aira_bench.record.run_record import RunRecord
-from aira_bench.tasks.metadata import Profile
+from aira_bench.tasks.profile import Profile
 
 Decided = Literal["section", "row", "free"]
 

@@ -19,7 +19,10 @@ from aira_bench.record.normalized import Anchors
 from aira_bench.record.schema import SCHEMA, UNNAMED, ManifestSchema, require_known
 from aira_bench.sandbox.isolation import weakest
 from aira_bench.sandbox.sandbox import Isolation, IsolationWord, Role
-from aira_bench.tasks.metadata import MeasuredNoise, PairedTask, Profile, describe_validation_error
+from aira_bench.tasks.measured_noise import MeasuredNoise
+from aira_bench.tasks.metadata import PairedTask
+from aira_bench.tasks.profile import Profile
+from aira_bench.tasks.schema import describe_validation_error
 from aira_contract.settings import ProfileName, SeedSet
 
 MOST_BYTES = 4 * 2**20

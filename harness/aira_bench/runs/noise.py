@@ -26,7 +26,7 @@ from aira_bench.runs.resolve import ResolvedRun, resolve
 from aira_bench.runs.session import Progress
 from aira_bench.statistics.components import components
 from aira_bench.tasks.data_source import SYNTHETIC
-from aira_bench.tasks.metadata import MeasuredNoise
+from aira_bench.tasks.measured_noise import MeasuredNoise
 from aira_bench.tasks.task import find_task
 
 FOLDER = "noise"

@@ -39,8 +39,9 @@ from aira_bench.runs.request import RunRequest
 from aira_bench.sandbox.engine_gpus import engine_gpus
 from aira_bench.scaffolds.catalog import make_scaffold
 from aira_bench.scaffolds.policy import Policy
+from aira_bench.tasks.artifact_spec import ARTIFACT_KINDS
 from aira_bench.tasks.data_source import DataSource, choose_source
-from aira_bench.tasks.metadata import ARTIFACT_KINDS, describe_validation_error
+from aira_bench.tasks.schema import describe_validation_error
 from aira_bench.tasks.task import Task, find_task, recorded_name
 from aira_bench.world import World
 from aira_contract.settings import ON_GPUS, ProfileName

@@ -29,7 +29,7 @@ from aira_bench.runs.places import places_of
 from aira_bench.runs.retries import ATTEMPTS, Doubt
 from aira_bench.runs.slots import SlotPool
 from aira_bench.sandbox.patience import EnginePauses, away_words, is_away
-from aira_bench.tasks.metadata import ArtifactSpec
+from aira_bench.tasks.artifact_spec import ArtifactSpec
 from aira_bench.waiting import Waits
 
 Work = TypeVar("Work")

@@ -18,7 +18,8 @@ from aira_bench.errors import TaskError, UsageError
 from aira_bench.excerpts import VALUE_CHARS
 from aira_bench.extensions import absolute_reference, find_extension, is_reference
 from aira_bench.tasks.folder_check import IGNORED, check_folder, read_text
-from aira_bench.tasks.metadata import Profile, TaskMetadata, read_metadata
+from aira_bench.tasks.metadata import TaskMetadata, read_metadata
+from aira_bench.tasks.profile import Profile
 from aira_contract.files import EVALUATE_SCRIPT, HIDDEN_SCRIPT, PREPARE_SCRIPT
 
 SCRIPTS = (PREPARE_SCRIPT, HIDDEN_SCRIPT, EVALUATE_SCRIPT)

@@ -28,7 +28,7 @@ from aira_bench.record.folder import StepFiles
 from aira_bench.record.node import ModelUse, Node
 from aira_bench.scaffolds.policy import Crossover, Debug, Draft, Improve, Proposing
 from aira_bench.shared_store.in_memory import MemoryStore
-from aira_bench.tasks.metadata import ArtifactSpec
+from aira_bench.tasks.artifact_spec import ArtifactSpec
 
 BRIEF = Brief("mad-2p", "Find 16 layers.", ArtifactSpec(kind="architecture"), "Accuracy", False, "cpu", "hidden", 300.0,
               1024, "train/x.npy (1 KiB)")  # fmt: skip

@@ -25,7 +25,7 @@ from aira_bench.llm.recording import ScriptedModel
 from aira_bench.record.folder import StepFiles
 from aira_bench.record.node import Change, ModelUse, Node
 from aira_bench.scaffolds.policy import Crossover, Debug, Draft, Improve, Proposing
-from aira_bench.tasks.metadata import ArtifactSpec
+from aira_bench.tasks.artifact_spec import ArtifactSpec
 from aira_bench.tasks.task import find_task
 
 CHARS_PER_TOKEN = 4

@@ -12,7 +12,7 @@ from aira_bench.agents.searchers.bayes import BayesAgent
 from aira_bench.record.folder import StepFiles
 from aira_bench.record.node import Node
 from aira_bench.scaffolds.policy import Draft, Improve
-from aira_bench.tasks.metadata import ArtifactSpec
+from aira_bench.tasks.artifact_spec import ArtifactSpec
 
 SPEC = ArtifactSpec(kind="architecture", layers=16, primitives=("M", "mA", "Mb"))
 BRIEF = Brief("mad-3p", "text", SPEC, "Accuracy", False, "cpu", "hidden", 60.0, 1024)

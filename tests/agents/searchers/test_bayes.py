@@ -19,7 +19,7 @@ from aira_bench.record.folder import StepFiles
 from aira_bench.record.node import Node, StepClass
 from aira_bench.runs.session import stream
 from aira_bench.scaffolds.policy import Draft
-from aira_bench.tasks.metadata import ArtifactSpec
+from aira_bench.tasks.artifact_spec import ArtifactSpec
 from aira_bench.tasks.task import find_task
 from aira_contract.architectures import parse_submission
 

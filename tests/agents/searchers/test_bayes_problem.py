@@ -25,7 +25,7 @@ from aira_bench.agents.searchers.bayes_problem import (
 from aira_bench.record.folder import StepFiles
 from aira_bench.record.node import Node, StepClass
 from aira_bench.scaffolds.policy import Draft
-from aira_bench.tasks.metadata import ArtifactSpec
+from aira_bench.tasks.artifact_spec import ArtifactSpec
 
 SPEC = ArtifactSpec(kind="architecture", layers=3, primitives=("M", "mA", "Mb"))
 LOSS = Brief("babistories-2p", "", SPEC, "Loss", True, "cpu", "hidden", 60.0, 1024)

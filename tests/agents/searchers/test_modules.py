@@ -19,7 +19,7 @@ from aira_bench.errors import UsageError
 from aira_bench.record.folder import StepFiles
 from aira_bench.record.node import Node
 from aira_bench.scaffolds.policy import Crossover, Debug, Draft, Improve, Proposing
-from aira_bench.tasks.metadata import ArtifactSpec
+from aira_bench.tasks.artifact_spec import ArtifactSpec
 from aira_bench.tasks.task import shipped_tasks
 from aira_contract.genomes import CHOICES, SCALED
 from aira_evaluator.lra.agent.baselines import genome as evaluators

@@ -22,7 +22,7 @@ from aira_bench.errors import UsageError
 from aira_bench.record.folder import StepFiles
 from aira_bench.record.node import Node
 from aira_bench.scaffolds.policy import Crossover, Debug, Draft, Improve, Proposing
-from aira_bench.tasks.metadata import ArtifactSpec
+from aira_bench.tasks.artifact_spec import ArtifactSpec
 
 BASELINE = (
     Path(__file__).resolve().parents[3] / "tasks" / "AutoregressiveLanguageModellingAutoresearchBPB" / "train.py"

@@ -26,7 +26,7 @@ from aira_bench.agents.searchers.solution import SolutionForm
 from aira_bench.errors import PrerequisiteError, RunStateError, UsageError
 from aira_bench.record.folder import StepFiles
 from aira_bench.scaffolds.policy import Crossover, Debug, Draft, Improve, Proposing
-from aira_bench.tasks.metadata import ArtifactSpec
+from aira_bench.tasks.artifact_spec import ArtifactSpec
 
 SPEC = ArtifactSpec(kind="architecture", layers=4, primitives=("M", "mA"))
 BRIEF = Brief("task", "", SPEC, "Accuracy", False, "cpu", "hidden", 60.0, 1024)

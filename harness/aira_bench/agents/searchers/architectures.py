@@ -15,7 +15,7 @@ from aira_bench.agents.searchers.solution import SolutionForm
 from aira_bench.errors import UsageError
 from aira_bench.record.growing import tallied
 from aira_bench.record.node import Node
-from aira_bench.tasks.metadata import ArtifactSpec
+from aira_bench.tasks.artifact_spec import ArtifactSpec
 from aira_contract.architectures import Architecture, canonical
 from aira_contract.containers import DATA
 from aira_contract.invocation import ARCHITECTURE_VALIDATION

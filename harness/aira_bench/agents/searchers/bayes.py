@@ -32,7 +32,7 @@ from aira_bench.agents.searchers.bayes_problem import (
 from aira_bench.errors import ModelError, UsageError
 from aira_bench.escaping import printable
 from aira_bench.excerpts import LINE_CHARS, VALUE_CHARS
-from aira_bench.tasks.metadata import ArtifactSpec
+from aira_bench.tasks.artifact_spec import ArtifactSpec
 
 EXTRA = "aira-bench[bayes]"
 DEADLINE_S = 300.0

@@ -14,7 +14,7 @@ from typing import Protocol, TypeVar
 from aira_bench.agents.agent import Brief, Proposal, Situation, UnlookingAgent
 from aira_bench.errors import UsageError
 from aira_bench.scaffolds.policy import Proposing
-from aira_bench.tasks.metadata import ArtifactSpec
+from aira_bench.tasks.artifact_spec import ArtifactSpec
 
 FRESH_TRIES = 64
 """Draws before a searcher submits something once more: then the space is all but exhausted."""
