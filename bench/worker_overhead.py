@@ -22,7 +22,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from aira_bench.keys import KeyFolder
-from aira_bench.leasing.lease import Lessee, Terms, Won, lease_store, open_leases
+from aira_bench.leasing.entries import lease_store
+from aira_bench.leasing.lease import Lessee, Won
+from aira_bench.leasing.terms import Terms, open_leases
 from aira_bench.paths import HostPaths
 from aira_bench.runs.launch import open_for_workers, start
 from aira_bench.runs.resolve import resolve

@@ -6,7 +6,7 @@ Not covered: files of the step, which a late holder writes to a copy that nobody
 import json
 from collections.abc import Iterator
 
-from aira_bench.leasing.lease import lease_store
+from aira_bench.leasing.entries import lease_store
 from aira_bench.record.folder import RunFolder
 from aira_bench.record.journal import AttemptBegan
 

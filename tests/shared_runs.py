@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from aira_bench.leasing.lease import LeaseEntry, Terms, last_entry, lease_store
+from aira_bench.leasing.entries import LeaseEntry, last_entry, lease_store
+from aira_bench.leasing.terms import Terms
 from aira_bench.paths import HostPaths
 from aira_bench.record.folder import RunFolder
 from aira_bench.record.run_record import RunRecord, read_run

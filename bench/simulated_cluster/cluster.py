@@ -5,7 +5,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from aira_bench.leasing.lease import Terms
+from aira_bench.leasing.terms import Terms
 from aira_bench.ledger.amount import Amount, Caps
 from aira_bench.shared_store.in_memory import Faults, Objects
 from simulated_cluster.clock import PlayedTime

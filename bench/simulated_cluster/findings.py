@@ -5,7 +5,7 @@ import threading
 from collections import Counter
 from dataclasses import dataclass
 
-from aira_bench.leasing.lease import last_entry
+from aira_bench.leasing.entries import last_entry
 from aira_bench.ledger.account import open_account
 from aira_bench.ledger.amount import Amount, Caps
 from aira_bench.ledger.pool import Pool

@@ -16,22 +16,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from aira_bench.errors import MachineError, ModelError, PrerequisiteError, RunStateError, UsageError
-from aira_bench.leasing.lease import (
-    MOST_HALTS,
-    Denied,
-    Lease,
-    LeaseLost,
-    Lessee,
-    Terms,
-    Won,
-    kept,
-    last_entry,
-    lease_store,
-    open_leases,
-    read_terms,
-    reopen_unit,
-    wanted_terms,
-)
+from aira_bench.leasing.entries import MOST_HALTS, last_entry, lease_store, reopen_unit
+from aira_bench.leasing.lease import Denied, Lease, LeaseLost, Lessee, Won, kept
+from aira_bench.leasing.terms import Terms, open_leases, read_terms, wanted_terms
 from aira_bench.shared_store.heartbeat import Heartbeat
 from aira_bench.shared_store.in_memory import MemoryStore, Objects
 from aira_bench.world import SystemWorld

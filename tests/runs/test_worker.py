@@ -16,7 +16,7 @@ from aira_bench.cli.engine import halts
 from aira_bench.cli.worker import said_at_end
 from aira_bench.errors import AskedInVain, PrerequisiteError, RunStateError, SandboxError
 from aira_bench.evaluation.verdict import Refused, Unexplained
-from aira_bench.leasing.lease import MOST_HALTS
+from aira_bench.leasing.entries import MOST_HALTS
 from aira_bench.record.folder import RunFolder
 from aira_bench.record.journal import AttemptBegan
 from aira_bench.runs.launch import start

@@ -82,7 +82,7 @@ def _leave_to_workers(record: "RunRecord", paths: "HostPaths", key: "HiddenKey |
     """
     import os
 
-    from aira_bench.leasing.lease import wanted_terms
+    from aira_bench.leasing.terms import wanted_terms
     from aira_bench.runs.confirm import missing_trainings, reopen_to_confirm
     from aira_bench.runs.sharing import share_to_confirm
     from aira_bench.world import SystemWorld

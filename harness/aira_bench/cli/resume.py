@@ -56,7 +56,7 @@ def handle(args: argparse.Namespace) -> int:
     from aira_bench.escaping import one_line
     from aira_bench.export.tracking import mirrored, require_tracker
     from aira_bench.keys import KeyFolder
-    from aira_bench.leasing.lease import wanted_terms
+    from aira_bench.leasing.terms import wanted_terms
     from aira_bench.looking.run_state import RunCaps
     from aira_bench.paths import host_paths
     from aira_bench.record.folder import find_run

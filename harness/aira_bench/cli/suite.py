@@ -256,7 +256,7 @@ def _by_workers(
     import os
 
     from aira_bench.cli.engine import carried_out_together, halts
-    from aira_bench.leasing.lease import wanted_terms
+    from aira_bench.leasing.terms import wanted_terms
     from aira_bench.record.folder import RunFolder
     from aira_bench.suites.progress import CellEnd, carry_out, state_of
 

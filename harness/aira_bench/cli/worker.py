@@ -81,7 +81,7 @@ def handle(args: argparse.Namespace) -> int:
     from aira_bench.copies.working import working_copies
     from aira_bench.errors import UsageError
     from aira_bench.hidden_keys import read_hidden_key
-    from aira_bench.leasing.lease import wanted_terms
+    from aira_bench.leasing.terms import wanted_terms
     from aira_bench.paths import host_paths
     from aira_bench.runs.connect import connect_host
     from aira_bench.runs.opened_runs import WorkerWishes

@@ -12,7 +12,7 @@ import re
 from pathlib import Path
 
 from aira_bench.copies.folder_copy import FolderCopy
-from aira_bench.leasing.lease import FOLDER as LEASES
+from aira_bench.leasing.entries import FOLDER as LEASES
 from aira_bench.shared_store.objects import ObjectStore
 
 RUN = "run"

@@ -23,8 +23,9 @@ from pathlib import Path
 from aira_bench.copies.layout import COMMIT, LEASE, RUN, folder_copy
 from aira_bench.errors import AiraError, UsageError
 from aira_bench.files import parse_json, write_atomically, write_json
-from aira_bench.leasing.lease import FOLDER as LEASES
-from aira_bench.leasing.lease import TERMS, LeaseLost
+from aira_bench.leasing.entries import FOLDER as LEASES
+from aira_bench.leasing.lease import LeaseLost
+from aira_bench.leasing.terms import TERMS
 from aira_bench.ledger.run_ledger import FOLDER as LEDGER
 from aira_bench.shared_store.objects import Listed, ObjectStore
 from aira_bench.shared_store.places import copies_of

@@ -15,7 +15,7 @@ from pathlib import Path
 from aira_bench.copies.folder_copy import FolderCopy
 from aira_bench.copies.layout import RUN, folder_copy, is_run_at, runs_at
 from aira_bench.errors import UsageError
-from aira_bench.leasing.lease import FOLDER as LEASES
+from aira_bench.leasing.entries import FOLDER as LEASES
 from aira_bench.leasing.lease import LeaseLost
 from aira_bench.shared_store.objects import ObjectAddress, ObjectStore, open_objects
 from aira_bench.shared_store.places import copies_of

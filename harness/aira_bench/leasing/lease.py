@@ -12,135 +12,28 @@ Not covered: what a unit holds (`aira_bench.record`), and which to take (`aira_b
 """
 
 import contextlib
-import json
 import threading
-from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Literal
 
-from pydantic import ConfigDict, Field, TypeAdapter
-from pydantic.dataclasses import dataclass as checked_dataclass
-
-from aira_bench.errors import AiraError, RunStateError, UsageError
+from aira_bench.errors import AiraError
 from aira_bench.excerpts import LINE_CHARS, NAME_CHARS
-from aira_bench.files import parse_json
+from aira_bench.leasing.entries import MOST_HALTS, LeaseEntry, State, beat_name, lease_store, read_entry, written
+from aira_bench.leasing.terms import Terms
 from aira_bench.sandbox.owner import is_dead, this_process
 from aira_bench.shared_store.heartbeat import Heartbeat, Watch
-from aira_bench.shared_store.places import store_of
 from aira_bench.shared_store.store import SharedStore
 from aira_bench.shared_store.succession import Numbered, Succession
 from aira_bench.world import World
 
-FOLDER = "leases"
-"""Of a run: what its workers agree through. A run that has none is worked on by one process, which locks it."""
-TERMS = "terms"
-TERMS_VARIABLE = "AIRA_LEASE_S"
-DEAD_AFTER_S = 120.0
-"""Twice the time for which a client of NFS may be shown an old counter, where nothing else is said."""
-LEAST_S, MOST_S = 1.0, 86_400.0
 _BEATS = 12
 """In the time after which a silent owner counts as dead."""
-MOST_HALTS = 3
-"""So many attempts that halted without a finished step: others would fare no better, until the user says otherwise."""
-
-State = Literal["held", "released", "halted", "over"]
-_HALTED: tuple[State, ...] = ("halted",)
 
 
 class LeaseLost(Exception):
     """Another attempt has the unit; what this one still writes is read by nobody."""
-
-
-@checked_dataclass(frozen=True, config=ConfigDict(extra="forbid"))
-class LeaseEntry:
-    """What one number of a unit's succession says."""
-
-    state: State
-    attempt: Annotated[int, Field(ge=1)]
-    worker: str
-    """An identifier of the worker's own, so that no two ask with the same words."""
-    owner: str
-    """Its process (`aira_bench.sandbox.owner`)."""
-    host: str
-    at: str
-    """By the clock of that host, for people."""
-    fork: int = Field(default=1, ge=1)
-    """The newest copy of the unit that was known, which is where a unit that was given back goes on."""
-    halts: int = Field(default=0, ge=0)
-    """How many attempts before, this one included, halted since a step was finished."""
-    why: str = ""
-    """What it halted for, or was given back for."""
-    status: int = Field(default=0, ge=0, le=255)
-    """The exit status that says the same."""
-    alone: bool = True
-    """Whether nobody but the attempt can write to copy `fork`. It is not while whoever was silent before may wake up,
-    until somebody has made a copy of its own; giving the unit back does not change that."""
-
-
-@checked_dataclass(frozen=True, config=ConfigDict(extra="forbid"))
-class Terms:
-    """What all workers of a run go by."""
-
-    dead_after_s: float = Field(default=DEAD_AFTER_S, ge=LEAST_S, le=MOST_S)
-    """For how long a heartbeat is silent before somebody else may take over."""
-
-
-_ENTRY: TypeAdapter[LeaseEntry] = TypeAdapter(LeaseEntry)
-_TERMS: TypeAdapter[Terms] = TypeAdapter(Terms)
-Read = TypeVar("Read")
-
-
-def lease_store(run: Path) -> SharedStore:
-    """Return what the workers of a run agree through."""
-    return store_of(run, FOLDER)
-
-
-def wanted_terms(environ: Mapping[str, str]) -> Terms:
-    """Return the terms that the environment asks for.
-
-    Raises:
-        UsageError: it asks for none that can be.
-    """
-    said = environ.get(TERMS_VARIABLE)
-    if said is None:
-        return Terms()
-    try:
-        return Terms(dead_after_s=float(said))
-    except ValueError:  # pydantic's is one too
-        raise UsageError(
-            f"{TERMS_VARIABLE} is {said[:40]!r}, expected seconds from {LEAST_S:g} to {MOST_S:g}.",
-            hint=f"unset {TERMS_VARIABLE}",
-        ) from None
-
-
-def open_leases(store: SharedStore, terms: Terms) -> Terms:
-    """Have units leased from now on, and return the terms of whoever was first.
-
-    Raises:
-        RunStateError: there are terms that cannot be read.
-    """
-    return _read(_TERMS, store.create(TERMS, json.dumps(asdict(terms)).encode()), TERMS)
-
-
-def read_terms(store: SharedStore) -> Terms | None:
-    """Return the terms of a run; None where its units are not leased.
-
-    Raises:
-        RunStateError: they cannot be read.
-    """
-    found = store.get(TERMS)
-    return None if found is None else _read(_TERMS, found, TERMS)
-
-
-def last_entry(store: SharedStore, seed: int) -> LeaseEntry | None:
-    """Return what is said last of a unit, as far as can be seen; None where it was nobody's yet.
-
-    Raises:
-        RunStateError: it cannot be read.
-    """
-    found = Succession(store, str(seed)).last()
-    return None if found is None else _entry(found, seed)
 
 
 @dataclass(frozen=True)
@@ -232,7 +125,7 @@ class Lease:
             why="" if failure is None else failure.message[:LINE_CHARS],
             status=0 if failure is None else failure.exit_code,
         )  # fmt: skip
-        data = _bytes(entry)
+        data = written(entry)
         with self._lock:
             self._look()
             if self._succession.claim(self._claim.number + 1, data).data != data:
@@ -276,7 +169,7 @@ class Lessee:
         store = self._store_of(run)
         succession = Succession(store, str(seed))
         last = succession.last()
-        entry = None if last is None else _entry(last, seed)
+        entry = None if last is None else read_entry(last, seed)
         denied, is_certain = (None, True) if entry is None else self._judged(run, store, seed, entry, terms)
         if denied is not None:
             return denied
@@ -286,10 +179,10 @@ class Lessee:
             self._world.host_name()[:NAME_CHARS], self._world.now().isoformat(), 1 if entry is None else entry.fork,
             0 if entry is None else entry.halts, alone=is_certain,
         )  # fmt: skip
-        data = _bytes(mine)
+        data = written(mine)
         claim = succession.claim(1 if last is None else last.number + 1, data)
         if claim.data != data:
-            return Denied("held", _entry(claim, seed))
+            return Denied("held", read_entry(claim, seed))
         lease = Lease(store, seed, claim, mine, terms, self._world)
         lease.keep()
         return Won(lease, is_certain)
@@ -308,7 +201,7 @@ class Lessee:
         name = beat_name(seed, entry.attempt)
         known = (run, name) in self._looked_at
         self._looked_at.add((run, name))
-        if watch.dead(name, _bytes(entry)):
+        if watch.dead(name, written(entry)):
             return None, False
         return Denied("held", entry, seen_alive=known and watch.silent_s(name) == 0.0), True
 
@@ -341,62 +234,3 @@ def kept(lease: Lease, on_loss: Callable[[], object]) -> Iterator[None]:
     finally:
         over.set()
         thread.join()
-
-
-def reopen_unit(run: Path, seed: int, world: World, states: Collection[State] = _HALTED) -> None:
-    """Let a unit be taken again that halted too often, or is in another of the `states` that nobody takes it in.
-
-    Raises:
-        RunStateError: what stands there cannot be read.
-        MachineError: the storage failed.
-    """
-    succession = Succession(lease_store(run), str(seed))
-    last = succession.last()
-    if last is not None and (entry := _entry(last, seed)).state in states:
-        again = replace(entry, state="released", halts=0, worker=world.new_id(), at=world.now().isoformat())
-        succession.claim(last.number + 1, _bytes(again))
-
-
-def looks_alive(run: Path, seed: int, entry: LeaseEntry, terms: Terms, now_s: float) -> bool:
-    """Whether the holder of a unit seems to live, for people: by a glance at one moment nobody can know.
-
-    Args:
-        run: its folder.
-        seed: the unit.
-        entry: the last that can be seen.
-        terms: of the run.
-        now_s: seconds of the epoch; another machine's clock may say otherwise.
-    """
-    if entry.state != "held" or is_dead(entry.owner):
-        return False
-    try:
-        beat = (run / FOLDER / beat_name(seed, entry.attempt)).lstat().st_mtime
-    except OSError:
-        return False
-    return abs(now_s - beat) < 2 * terms.dead_after_s
-
-
-def may_be_alive(entry: LeaseEntry) -> bool:
-    """Whether a unit is held, and its holder not certainly dead."""
-    return entry.state == "held" and not is_dead(entry.owner)
-
-
-def beat_name(seed: int, attempt: int) -> str:
-    """Return the name of the heartbeat of one attempt at a unit."""
-    return f"{seed}/beat-{attempt}"
-
-
-def _entry(found: Numbered, seed: int) -> LeaseEntry:
-    return _read(_ENTRY, found.data, f"{seed}/{found.number}")
-
-
-def _bytes(entry: LeaseEntry) -> bytes:
-    return json.dumps(asdict(entry), separators=(",", ":")).encode("ascii")
-
-
-def _read(adapter: TypeAdapter[Read], data: bytes, name: str) -> Read:
-    try:
-        parse_json(data)  # refuses what pydantic takes: keys twice, numbers without bounds
-        return adapter.validate_json(data, strict=True)
-    except ValueError as error:
-        raise RunStateError(f"{FOLDER}/{name} is no lease of this version: {str(error).splitlines()[0]}.") from error

@@ -32,8 +32,9 @@ from shlex import quote
 
 from aira_bench.errors import RunStateError, UsageError
 from aira_bench.files import Unacceptable, read_file, read_recorded
-from aira_bench.leasing.lease import FOLDER as LEASES
-from aira_bench.leasing.lease import LeaseEntry, last_entry, lease_store, looks_alive, may_be_alive, read_terms
+from aira_bench.leasing.entries import FOLDER as LEASES
+from aira_bench.leasing.entries import LeaseEntry, last_entry, lease_store, looks_alive, may_be_alive
+from aira_bench.leasing.terms import read_terms
 from aira_bench.paths import host_paths
 from aira_bench.record.compiled_programs import CompiledPrograms
 from aira_bench.record.journal import Event, StepEnded, finished_steps, open_journal
@@ -226,13 +227,13 @@ class RunFolder:
         """Return the seeds whose workers seem to live by this machine's clock: for people, nothing is decided by it."""
         try:
             terms = read_terms(lease_store(self.path)) if self.is_shared else None
-            entries = self.lease_entries() if terms is not None else {}
+            entries = self.lease_entries()
         except RunStateError:
             return set()
-        now_s = time.time()
-        return {
-            seed for seed, entry in entries.items() if terms and looks_alive(self.path, seed, entry, terms, now_s)
-        }  # fmt: skip
+        if terms is None:
+            return set()
+        silent_s, now_s = terms.dead_after_s, time.time()
+        return {seed for seed, entry in entries.items() if looks_alive(self.path, seed, entry, silent_s, now_s)}
 
     def lock(self) -> int:
         """Take the run for this process; the lock goes with the process, however it ends.

@@ -18,8 +18,8 @@ from pydantic.dataclasses import dataclass as checked_dataclass
 
 from aira_bench.files import Unacceptable, entries_below, hash_file, naming, read_file, write_atomically
 from aira_bench.keys import MachineKey
-from aira_bench.leasing.lease import FOLDER as LEASES
-from aira_bench.leasing.lease import lease_store
+from aira_bench.leasing.entries import FOLDER as LEASES
+from aira_bench.leasing.entries import lease_store
 from aira_bench.record.chain import MOST_BYTES, Chain, ChainWriter, Guard, Noted, read_chain
 from aira_bench.record.folder import RunFolder, SeedFolder
 from aira_bench.record.journal import AttemptBegan, JournalFile, SeedOpened, StepEnded, read_journal

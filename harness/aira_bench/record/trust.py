@@ -10,7 +10,7 @@ from aira_bench.errors import RunStateError
 from aira_bench.extensions import is_reference
 from aira_bench.files import Unacceptable, foreign_entries, hash_file
 from aira_bench.keys import KeyRing
-from aira_bench.leasing.lease import FOLDER as LEASES
+from aira_bench.leasing.entries import FOLDER as LEASES
 from aira_bench.record.folder import RunFolder
 from aira_bench.record.run_record import RunRecord, read_run
 from aira_bench.record.sealing import MOST_ENTRIES, MOST_FILE_BYTES

@@ -20,7 +20,8 @@ from aira_bench.evaluation.catalog import open_evaluator
 from aira_bench.evaluation.submission_evaluator import EvaluationSetting
 from aira_bench.files import write_atomically
 from aira_bench.images.flavour import load_flavour
-from aira_bench.leasing.lease import Terms, lease_store, open_leases
+from aira_bench.leasing.entries import lease_store
+from aira_bench.leasing.terms import Terms, open_leases
 from aira_bench.ledger.run_ledger import FOLDER as LEDGER
 from aira_bench.paths import require_new_folders
 from aira_bench.record.compiled_programs import CompiledPrograms

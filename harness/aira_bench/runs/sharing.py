@@ -9,7 +9,8 @@ from collections.abc import Collection
 
 from aira_bench.errors import RunStateError
 from aira_bench.keys import KeyFolder
-from aira_bench.leasing.lease import Terms, lease_store, open_leases, reopen_unit
+from aira_bench.leasing.entries import lease_store, reopen_unit
+from aira_bench.leasing.terms import Terms, open_leases
 from aira_bench.record.folder import RunFolder
 from aira_bench.record.run_record import RunRecord
 from aira_bench.record.sealing import Keeper

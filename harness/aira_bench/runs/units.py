@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from aira_bench.errors import AiraError, RunStateError, UsageError
-from aira_bench.leasing.lease import Terms, lease_store, read_terms
+from aira_bench.leasing.entries import lease_store
+from aira_bench.leasing.terms import Terms, read_terms
 from aira_bench.record.folder import RunFolder, is_run, list_runs
 
 ENDED = b'"event":"seed_ended"'

@@ -23,7 +23,9 @@ from aira_bench.copies.working import WorkingCopies
 from aira_bench.errors import AiraError, EngineAway, MachineError, PrerequisiteError, RunStateError, UsageError
 from aira_bench.files import Unacceptable
 from aira_bench.hardware import usable_cores
-from aira_bench.leasing.lease import Denied, Lease, LeaseLost, Lessee, State, Terms, Won, kept
+from aira_bench.leasing.entries import State
+from aira_bench.leasing.lease import Denied, Lease, LeaseLost, Lessee, Won, kept
+from aira_bench.leasing.terms import Terms
 from aira_bench.machine_failures import machine_failures
 from aira_bench.record.compiled_programs import CompiledPrograms
 from aira_bench.record.folder import RunFolder

@@ -20,7 +20,7 @@ from typing import Literal, Protocol
 from aira_bench import api
 from aira_bench.errors import AiraError, EngineAway, MachineError, RunStateError, UsageError
 from aira_bench.files import Unacceptable, write_atomically
-from aira_bench.leasing.lease import Terms
+from aira_bench.leasing.terms import Terms
 from aira_bench.machine_failures import machine_failure
 from aira_bench.record.folder import RunFolder, is_run
 from aira_bench.record.manifest import Manifest
