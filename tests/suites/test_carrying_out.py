@@ -300,7 +300,9 @@ def test_shares_by_hand(place: Path) -> None:
     assert by_agent["random"].hours == 0.25, "of half an hour the limits of three trainings are set aside, 300 s each"
     alone = written(place, MIXED.replace("steps = 3", "steps = 3\nconfirm = false"))
     assert {each.request.hours for each in capped(alone, cost_of(alone, host), SuiteCaps(hours=6)).cells} == {0.5}
-    with pytest.raises(UsageError, match=r"0\.25 h are each seed's share, and what confirms one of .* may take 0\.25 h"):
+    with pytest.raises(
+        UsageError, match=r"0\.25 h are each seed's share, and what confirms one of .* may take 0\.25 h"
+    ):
         capped(plan, cost_of(plan, host), SuiteCaps(hours=3))
     assert capped(plan, cost_of(plan, host), SuiteCaps()) == plan
     with pytest.raises(UsageError, match="3 among 8 seeds leaves nothing"):
