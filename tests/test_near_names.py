@@ -48,8 +48,8 @@ def test_case_and_punctuation_tell_nothing_apart(name: str, mark: str, place: in
         (["leaderboard", "--exclude", "myrun", "--why", "it failed"], "my-run"),
         (["extrapolate", "Llama3.2", "--scale", "1B"], "llama-3.2"),
         (["extrapolate", "AIRAformer_A", "--scale", "1B"], "airaformer-a"),
-        (["statuss"], "status"),
-        (["images", "buildd"], "build"),
+        (["STATUS"], "status"),
+        (["images", "Build"], "build"),
     ],
 )
 def test_every_kind_of_name_has_its_guess(
