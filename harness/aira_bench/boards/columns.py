@@ -260,8 +260,6 @@ COLUMNS = (
     Column("output_tokens", lambda row: row.model_use.output_tokens, kind="int"),
     Column("cost_usd", lambda row: row.model_use.cost_usd, Shown(
         210, "cost", lambda row: cost(row.model_use),
-        "of calls that finished steps made, at list prices, like tokens; what a kill cut short is in no step, and "
-        "aira-bench status RUN says what a cap counts for it.",
     ), kind="float"),
     Column("validation", lambda row: row.validation, Shown(
         70, "validation", lambda row: _spread(row.validation),
