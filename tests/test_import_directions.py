@@ -21,7 +21,7 @@ HOMES = {"aira_bench": "harness", "aira_contract": "harness", "aira_evaluator": 
 
 LAYERS: Mapping[str, tuple[str, ...]] = {
     "aira_bench": (
-        "deadline errors escaping excerpts imported protocol_check shown_numbers statistics version world",
+        "deadline errors escaping excerpts imported near_names protocol_check shown_numbers statistics version world",
         "gpus machine_failures",
         "files hardware paths",
         "bundled docker_engine extensions keys output parquet requirement terminal unfinished waiting",

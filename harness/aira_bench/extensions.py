@@ -19,7 +19,6 @@ Not covered: consent to run what a stranger's run folder names (`aira_bench.reco
 """
 
 import contextlib
-import difflib
 import hashlib
 import os
 import re
@@ -34,6 +33,7 @@ from typing import ClassVar, Generic, Literal, TypeVar, cast
 from aira_bench.errors import AiraError, PrerequisiteError, UsageError
 from aira_bench.excerpts import LINE_CHARS
 from aira_bench.imported import distribution_of, hash_of_imported, import_place, nearby_file
+from aira_bench.near_names import guess
 from aira_bench.protocol_check import call_with, lacks, makes
 
 Kind = Literal["agent", "scaffold", "provider", "evaluator", "task"]
@@ -293,9 +293,7 @@ def find_extension(kind: Kind, name: str, built_in: Collection[str]) -> Extensio
         listed = " and ".join(f"{each.origin} ({each.target})" for each in found)
         raise UsageError(f"The {kind} {name!r} is offered by {listed}.", hint=f"{found[0].target} in place of {name}")
     names = [*built_in, *(each.name for each in offered)]
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
-    guess = f"Did you mean {close[0]!r}?" if close else f"There are: {', '.join(names)}."
-    hint = _LISTED.get(kind, "aira-bench extensions")
+    said, hint = guess(name, names), _LISTED.get(kind, "aira-bench extensions")
     if kind == "agent" and name.endswith(".py"):
-        guess, hint = "A file is named by its kind.", f"aira-bench run --agent script:{quote(name)}"
-    raise UsageError(f"Unknown {kind} {name!r}. {guess}", hint=hint)
+        said, hint = "A file is named by its kind.", f"aira-bench run --agent script:{quote(name)}"
+    raise UsageError(f"Unknown {kind} {name!r}. {said}", hint=hint)

@@ -5,6 +5,7 @@ The machine is played (tests/played_run.py), the SDKs are real, and the server o
 
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -169,6 +170,32 @@ def test_a_run_that_waits_for_a_model_stops_within_seconds_and_goes_on(
         with stage.running("resume", "mine", "--runs", "my runs") as process:
             assert process.popen.wait(GENEROUS_S) == 0, process.said
     assert [node.step_class for node in stage.nodes("mine")] == ["valid", "valid"]
+
+
+def test_what_a_killed_call_may_have_cost_is_told_beside_what_steps_cost(stage: Stage) -> None:
+    """Its cap counted hundreds of times what every column of spend showed, and no command said so."""
+
+    def status() -> str:
+        with stage.running("status", "mine", "--runs", "my runs") as process:
+            assert process.popen.wait(GENEROUS_S) == 0, process.said
+        return process.said
+
+    with serving(stage, HANGS["silent"]) as server:
+        with stage.running(*run("gpt5", "mine", "--max-cost-usd", "3")) as process:
+            process.wait_for(lambda: len(server.requests) >= 2)
+            process.popen.kill()
+            process.popen.wait()
+        said = status()
+        aside = re.search(
+            r"Counted by caps \(max cost usd 3\): \$(0\.6\d+) .*, \$(0\.6\d+) and [\d,]+ tokens of it set aside", said
+        )
+        assert aside, said
+        server.brain = lambda request: SOLUTION
+        with stage.running("resume", "mine", "--runs", "my runs") as process:
+            assert process.popen.wait(GENEROUS_S) == 0, process.said
+    said = status()
+    assert re.search(r"Counted by caps \(max cost usd 3\): \$0\.6\d+ and [\d,]+ tokens\. Steps have", said), said
+    assert sum(node.model_use.cost_usd or 0 for node in stage.nodes("mine")) < 0.01
 
 
 def test_stopping_is_said_at_once(stage: Stage) -> None:

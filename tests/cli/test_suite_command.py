@@ -75,16 +75,16 @@ def begun(place: Path, *arguments: str, **variables: str) -> "subprocess.Popen[s
 
 
 def test_a_suite_that_is_stopped_says_how_it_goes_on_and_does(place: Path) -> None:
-    first = begun(place, "--max-hours", "2", AIRA_PLAYED_STEP_S="20")
+    first = begun(place, "--max-hours", "4", AIRA_PLAYED_STEP_S="20")
     ends_s = time.monotonic() + 60
     while not list((place / "runs").glob("mine/random-mad-2p/seeds/*/journal.jsonl")) and time.monotonic() < ends_s:
         time.sleep(0.1)
     first.send_signal(signal.SIGINT)
     out, said = first.communicate(timeout=60)
     assert first.returncode == 130, said
-    assert said.splitlines()[-1] == "aira-bench: stopped. Go on with: aira-bench suite mine.toml --max-hours 2"
+    assert said.splitlines()[-1] == "aira-bench: stopped. Go on with: aira-bench suite mine.toml --max-hours 4"
     assert out == ""
-    second = begun(place, "--max-hours", "2", "--json")
+    second = begun(place, "--max-hours", "4", "--json")
     out, said = second.communicate(timeout=120)
     assert second.returncode == 0, said
     found = json.loads(out)
@@ -93,7 +93,7 @@ def test_a_suite_that_is_stopped_says_how_it_goes_on_and_does(place: Path) -> No
         {"run": "baseline-mad-2p", "state": "ended", "error": None},
     ]
     assert {row["agent"] for row in found["board"]} == {"random", "baseline"}
-    third = begun(place, "--max-hours", "1")
+    third = begun(place, "--max-hours", "2")
     out, said = third.communicate(timeout=120)
     assert third.returncode == 2
-    assert "was begun with hours 0.5, and the suite has 0.25 now" in said, "before anything else begins"
+    assert "was begun with hours 0.75, and the suite has 0.25 now" in said, "before anything else begins"

@@ -5,6 +5,7 @@ import hashlib
 import io
 import json
 import random
+import re
 import shutil
 import tarfile
 from collections.abc import Callable
@@ -20,7 +21,7 @@ from aira_bench.packs.pack_file import unpack
 from aira_bench.packs.submitting import pack_runs
 from aira_bench.paths import HostPaths
 from aira_bench.record.folder import RunFolder, list_runs
-from generated_runs import manifest, write_run
+from generated_runs import confirm, manifest, write_run
 from publication.published import KEY, STRANGER, Place, make_place
 
 RING = KeyRing(trusted=frozenset({KEY.public}))
@@ -276,6 +277,45 @@ def test_a_run_of_the_pack_that_is_not_on_its_board_is_refused(pack: Path, tmp_p
     (tmp_path / "pack").write_bytes(made(more))
     with pytest.raises(RunStateError, match="run hidden: the pack's record does not name it"):
         merge(tmp_path / "pack", tmp_path / "there", RING)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["agent.py", "seeds/0/nodes/0099/solution.py", "seeds/7/journal.jsonl", "seeds/00/journal.jsonl",
+     "seeds/0/calls/0098/propose/call_000.json", "seeds/0/hidden/confirmed/0001-9/report.json"],
+)  # fmt: skip
+def test_a_file_that_no_record_names_comes_with_no_pack(pack: Path, tmp_path: Path, name: str) -> None:
+    """Beside a step's own files nothing was looked for: steps, seeds and reports that never were arrived with the rest."""
+    files = files_of(pack)
+    del files["pack.json"]
+    (tmp_path / "pack").write_bytes(made(files | {f"runs/random-b/{name}": b"x"}))
+    with pytest.raises(
+        RunStateError, match=rf"runs/random-b/{re.escape(name)} is a file that no record of its run names"
+    ):
+        merge(tmp_path / "pack", tmp_path / "there", RING)
+    assert not list((tmp_path / "there").iterdir())
+
+
+def test_a_pack_whose_confirmations_were_cut_says_other_than_its_record(tmp_path: Path) -> None:
+    """Nothing is signed behind the last training: only the pack's record says that there was another."""
+    confirm(
+        write_run(tmp_path / "runs", manifest("a", seeds=(0,), steps=2), key=KEY, invalid_share=0), KEY, {0: [0.5] * 3}
+    )
+    files = files_of(packed(Place(tmp_path), tmp_path / "pack"))
+    del files["pack.json"]
+    name = next(name for name in files if name.endswith("hidden/confirmed.jsonl"))
+    files[name] = b"".join(files[name].splitlines(keepends=True)[:-1])
+    (tmp_path / "pack").write_bytes(made(files))
+    with pytest.raises(RunStateError, match=r"confirmations\[0\] \(seed 0\)\.lines: 4 on the board, 3 by its runs"):
+        merge(tmp_path / "pack", tmp_path / "there", RING)
+
+
+def test_what_a_training_left_that_was_cut_short_is_not_packed(original: Path, tmp_path: Path) -> None:
+    place = shutil.copytree(original, tmp_path / "copy")
+    report = place / "runs" / "random-b" / "seeds" / "0" / "hidden" / "confirmed" / "0001-9" / "report.json"
+    report.parent.mkdir(parents=True)
+    report.write_text("{}")
+    assert not [name for name in files_of(packed(Place(place), tmp_path / "out")) if "0001-9" in name]
 
 
 def test_of_a_pack_of_which_one_run_cannot_come_none_comes(pack: Path, tmp_path: Path) -> None:

@@ -373,6 +373,19 @@ def test_the_vote_of_the_best_is_compared_layer_by_layer(tmp_path: Path) -> None
     assert (found.agreement, found.reason) == (Agreement.AGREES, "the same pattern")
 
 
+def test_the_ranking_asks_for_searches_of_the_paper_by_the_agent_that_searched_already(tmp_path: Path) -> None:
+    """It asked for GPT-5 whoever had searched, on data sets too on which the paper's did not."""
+    asked = [each.command for each in compared(tmp_path, "ranking").cells]
+    more = "aira-bench run --agent gpt5 --task mad-{}p --protocol paper --scaffold greedy --seeds 20"
+    assert asked == [more.format(2)] * 2 + [more.format(3)] * 2 + [more.format(2)]
+    write(tmp_path, made("a", "cwm", "mad-2p", 10), {seed: [(0.5, 0.5)] for seed in range(10)},
+          canonical=lambda seed, step: layers(step))  # fmt: skip
+    found = compared(tmp_path, "ranking")
+    unique, vote = (cell(found, "2-primitive", name) for name in ("unique architectures", "vote of the best 20"))
+    assert unique.command == "aira-bench run --agent cwm --task mad-2p --protocol paper --scaffold one-shot"
+    assert vote.command == "aira-bench run --agent cwm --task babistories-2p --protocol paper --scaffold greedy"
+
+
 def test_what_is_no_architecture_has_no_vote(tmp_path: Path) -> None:
     write(
         tmp_path,

@@ -108,10 +108,13 @@ def test_the_command_the_product_exists_for_is_foretold_line_by_line(tmp_path: P
         "a step's evaluation takes 547 s of a GPU, its training budget with it, as on one H200 (docs/performance.md), and "
         "what a solution computes comes on top; so its hours end a seed, after at most 157 steps"
     ]
-    assert words["at the end"] == [
-        "10 submissions are trained 3 times again from fresh seeds, on hidden data that no search has seen, 77 min each "
-        "at that pace, in no seed's hours"  # 3 x (300 s of training + 5 x 247 s of scoring)
-    ]
+    assert (
+        words["at the end"]
+        == [
+            "10 submissions are trained 3 times again from fresh seeds, on hidden data that no search has seen, 77 min each "
+            "at that pace, in no seed's hours: at most 60 h by their time limits"  # 3 x (300 s of training + 5 x 247 s of scoring)
+        ]
+    )
     assert words["GPU-hours"] == [
         "about 240, which is also the most that the seeds' hours allow; less while models think; at the end about 13, and "
         "at most 60 more"  # 10 submissions, 3 times each, of 1,535 s and of 2 h

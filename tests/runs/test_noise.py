@@ -13,6 +13,7 @@ from aira_bench.cli.main import run_command_line
 from aira_bench.errors import NothingScored, RunStateError, SandboxError, UsageError
 from aira_bench.hardware import Hardware
 from aira_bench.record.folder import list_runs
+from aira_bench.record.new_run import making_run
 from aira_bench.runs.host import Host
 from aira_bench.runs.leases import FOLDER_VARIABLE
 from aira_bench.runs.noise import FOLDER, NoiseMeasurement, measure_noise, summary
@@ -45,6 +46,26 @@ def test_three_artifacts_are_trained_so_often_and_the_spread_within_them_is_the_
     assert summary(found.artifacts[0]).startswith("baseline 0: 4 trainings, mean 0.")
     assert list_runs(tmp_path / "runs") == [], "no board lists what was made for it"
     assert len(list_runs(tmp_path / "runs" / FOLDER)) == 2
+
+
+def test_of_two_that_begin_the_same_measurement_at_once_the_later_is_told_of_the_first(tmp_path: Path) -> None:
+    """It was told to resume the search of the first, which measures nothing, as if the user had typed a taken name."""
+    begun = []
+
+    def measure(text: str) -> None:
+        if "probing" in text and not begun:
+            begun.append(text)
+            measured(tmp_path, played_sandbox())
+
+    host = played_host(tmp_path, played_sandbox())
+    with pytest.raises(RunStateError, match=r"Another process has begun the measurement in .*mad-2p-cpu-baseline"):
+        measure_noise(host, REQUEST, 4, measure, lambda progress: None)
+    assert begun
+    with (
+        making_run(tmp_path / "other" / "runs" / FOLDER, "mad-2p-cpu-baseline"),
+        pytest.raises(RunStateError, match="Another process has begun"),
+    ):
+        measured(tmp_path / "other", played_sandbox())
 
 
 def test_what_is_said_is_what_metadata_take(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from aira_bench.runs.host import Host
 from aira_bench.runs.session import Progress
 from aira_bench.suites import progress as carrying
 from aira_bench.suites.progress import SuiteCaps, capped, state_of
+from aira_bench.suites.suite_file import SuiteCell
 from played_host import played_host, played_sandbox
 from suites.played_suites import TWO_BY_TWO, Watching, carried_out, cost_of, suite_host, written
 
@@ -258,17 +259,30 @@ def test_what_seeds_may_take_together_is_never_more_than_the_cap(place: Path) ->
     cost = cost_of(plan, host)
 
     @given(
-        usd=st.floats(0.01, 1e6), tokens=st.integers(1000, 10**9), hours=st.floats(0.1, 1e5), seeds=st.integers(1, 99)
+        usd=st.floats(0.01, 1e6),
+        tokens=st.integers(1000, 10**9),
+        hours=st.floats(0.26 * 6, 1e5),
+        seeds=st.integers(1, 99),
     )
     def holds(usd: float, tokens: int, hours: float, seeds: int) -> None:
         costs = tuple(
-            replace(each, plan=each.plan.model_copy(update={"seeds": tuple(range(seeds))})) for each in cost.cells
+            replace(
+                each,
+                plan=each.plan.model_copy(update={"seeds": tuple(range(seeds))}),
+                confirming=each.confirming * (seeds / 2),
+            )
+            for each in cost.cells
         )
+        if hours / (6 * seeds) < 0.26:
+            with pytest.raises(UsageError, match="nothing is left to search"):
+                capped(plan, replace(cost, cells=costs), SuiteCaps(hours=hours / 1.1))
+            return
         found = capped(plan, replace(cost, cells=costs), SuiteCaps(usd, tokens, hours))
         requests = [cell.request for cell in found.cells]
         assert sum(seeds * (each.seed_max_cost_usd or 0) for each in requests) <= usd * (1 + 1e-12)
         assert sum(seeds * (each.seed_max_tokens or 0) for each in requests) <= tokens
-        assert sum(seeds * (each.hours or 1e9) for each in requests) <= hours * (1 + 1e-12)
+        confirming = 3 * 300 / 3600
+        assert sum(seeds * (each.hours or 1e9) + seeds * confirming for each in requests) <= hours * (1 + 1e-12)
         assert {each.seed_max_cost_usd is None for each in requests if each.agent != "gpt5"} == {True}, "no prices"
         assert {each.seed_max_tokens is None for each in requests if each.agent == "random"} == {True}, "no model"
         assert len({each.seed_max_tokens for each in requests if each.agent != "random"}) == 1, "all alike"
@@ -283,7 +297,40 @@ def test_shares_by_hand(place: Path) -> None:
     by_agent = {cell.request.agent: cell.request for cell in found.cells}
     assert by_agent["gpt5"].seed_max_cost_usd == 2.5
     assert by_agent["cwm"].seed_max_tokens == by_agent["gpt5"].seed_max_tokens == 125
-    assert by_agent["random"].hours == 0.5
+    assert by_agent["random"].hours == 0.25, "of half an hour the limits of three trainings are set aside, 300 s each"
+    alone = written(place, MIXED.replace("steps = 3", "steps = 3\nconfirm = false"))
+    assert {each.request.hours for each in capped(alone, cost_of(alone, host), SuiteCaps(hours=6)).cells} == {0.5}
+    with pytest.raises(
+        UsageError, match=r"0\.25 h are each seed's share, and what confirms one of .* may take 0\.25 h"
+    ):
+        capped(plan, cost_of(plan, host), SuiteCaps(hours=3))
     assert capped(plan, cost_of(plan, host), SuiteCaps()) == plan
     with pytest.raises(UsageError, match="3 among 8 seeds leaves nothing"):
         capped(plan, cost_of(plan, host), SuiteCaps(tokens=3))
+
+
+def test_capping_ten_times_the_cells_takes_ten_times_as_long(place: Path) -> None:
+    """Equality of cells compares whole tasks: a search through a list of them for each of them was quadratic."""
+    plan, host = written(place, MIXED), suite_host(place)
+    cost = cost_of(plan, host)
+
+    def compared(times: int) -> int:
+        asked = [0]
+
+        class Counting(SuiteCell):
+            def __eq__(self, other: object) -> bool:
+                asked[0] += 1
+                return self is other
+
+            __hash__ = None  # type: ignore[assignment]
+
+        cells = tuple(
+            Counting(replace(each.request, name=f"{each.request.name}-{copy}"), each.task)
+            for copy in range(times)
+            for each in plan.cells
+        )
+        costs = tuple(replace(of, cell=cell) for cell, of in zip(cells, cost.cells * times, strict=True))
+        capped(replace(plan, cells=cells), replace(cost, cells=costs), SuiteCaps(usd=1e6, tokens=10**9, hours=1e6))
+        return asked[0]
+
+    assert compared(20) <= 10 * max(1, compared(2))

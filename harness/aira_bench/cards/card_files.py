@@ -4,7 +4,6 @@ A user's card lies in `$XDG_CONFIG_HOME/aira-bench/agents/NAME.toml` (default `~
 of the same name.
 """
 
-import difflib
 import os
 import tomllib
 from collections.abc import Mapping
@@ -16,6 +15,7 @@ from pydantic import ValidationError
 from aira_bench.cards.card import Card
 from aira_bench.errors import UsageError
 from aira_bench.files import Unacceptable, read_text, reason
+from aira_bench.near_names import guess
 from aira_bench.paths import user_home
 
 _SHIPPED = Path(__file__).parent / "shipped"
@@ -51,9 +51,7 @@ def find_card(name: str, environ: Mapping[str, str]) -> Card:
     files = _card_files(environ)
     if name in files:
         return load_card(files[name])
-    close = difflib.get_close_matches(name, files, n=1, cutoff=0.5)
-    guess = f" Did you mean {close[0]!r}?" if close else f" Known cards: {', '.join(sorted(files))}."
-    raise UsageError(f"Unknown agent card {name!r}.{guess}", hint="aira-bench agents")
+    raise UsageError(f"Unknown agent card {name!r}. {guess(name, sorted(files))}", hint="aira-bench agents")
 
 
 def load_card(path: Path) -> Card:

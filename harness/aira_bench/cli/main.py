@@ -83,8 +83,20 @@ was scored, 130 stopped (resumable)
 class _Parser(argparse.ArgumentParser):
     """An argument parser whose errors are one line and end with the next command."""
 
+    def _check_value(self, action: argparse.Action, value: object) -> None:
+        """Name the choice that is most like an unknown one."""
+        from aira_bench.near_names import nearest
+
+        if action.choices is not None and value not in action.choices and isinstance(value, str):
+            close = nearest(value, map(str, action.choices))
+            if close is not None:
+                raise argparse.ArgumentError(action, f"invalid choice: {value!r}, did you mean {close!r}?")
+        super()._check_value(action, value)
+
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"aira-bench: error: {one_line(message)}. Try: {self.prog} --help\n")
+        self.exit(
+            2, f"aira-bench: error: {one_line(message)}{'' if message.endswith('?') else '.'} Try: {self.prog} --help\n"
+        )
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -67,7 +67,10 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     parser.add_argument(
         "--steps", type=step_count, help="step budget of a seed (default: the profile's, or the paper's)"
     )
-    parser.add_argument("--hours", type=hours, help="time budget of a seed (default: the profile's, or the paper's)")
+    parser.add_argument(
+        "--hours", type=hours,
+        help="time budget of a seed's search, after which it is confirmed (default: the profile's, or the paper's)",
+    )  # fmt: skip
     parser.add_argument(
         "--step-timeout", type=seconds, dest="step_timeout_s", metavar="SECONDS", help="cap on one solution"
     )

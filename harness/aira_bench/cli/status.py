@@ -1,7 +1,7 @@
 """`aira-bench status`: what runs there are, and how far each seed is."""
 
 import argparse
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from aira_bench.cli.options import SUB_FORMAT, add_json, add_runs_folder, report_faults
@@ -73,11 +73,33 @@ def handle(args: argparse.Namespace) -> int:
         _show(rows, args, empty="No step is finished yet.", optional=_MAY_BE_EMPTY)
     if not args.json:
         tell(f"Record: {record.describe_signer(ring)}, {_state(record)}")
+        for said in _of_caps(record):
+            tell(said)
         for accepted in record.accepted:
             steps = ", ".join(f"{count} of seed {seed}" for seed, count in accepted.finished)
             for each in accepted.differences:
                 tell(one_line(f"Changed after {steps} steps: {each.what}, {each.then} then, {each.now} now"))
     return 0
+
+
+def _of_caps(record: "RunRecord") -> Iterator[str]:
+    """What the caps of a run count, which is more than its steps cost where calls were cut short."""
+    from aira_bench.ledger.amount import NOTHING
+    from aira_bench.ledger.run_ledger import counted
+    from aira_bench.shown_numbers import figure
+
+    plan = record.manifest.plan
+    names = [name for name in ("max_cost_usd", "max_tokens", "seed_max_cost_usd", "seed_max_tokens")
+             if getattr(plan, name) is not None]  # fmt: skip
+    if not names or (totals := counted(record.folder.path)).committed == NOTHING:
+        return
+    caps = ", ".join(f"{name.replace('_', ' ')} {getattr(plan, name):g}" for name in names)
+    held = totals.committed - totals.settled
+    aside = "" if held == NOTHING else f", ${figure(held.usd)} and {held.tokens:,} tokens of it set aside"
+    yield (
+        f"Counted by caps ({caps}): ${figure(totals.committed.usd)} and {totals.committed.tokens:,} tokens{aside}. "
+        "Steps have what they cost; a call that was cut short counts as the most it can have cost"
+    )
 
 
 def _follow(args: argparse.Namespace, runs: "Path") -> int:

@@ -49,7 +49,9 @@ again goes on where it was stopped, and two of them at a time share the cells. A
 the others run.
 
 A cap for the whole is shared equally by the seeds, and is part of what their runs record: a pot would favour whoever is
-first. With --profile, --seeds, --steps and --hours a suite can be rehearsed.
+first. Of its share of --max-hours a seed searches in what the time limits of its confirmation leave.
+
+With --profile, --seeds, --steps and --hours a suite can be rehearsed.
 
 Exit status: 0 all cells have ended; else that of the first that failed (as of aira-bench run); 130 stopped.
 """
@@ -78,7 +80,8 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     parser.add_argument("--max-tokens", type=positive_int, metavar="N", help="hard cap on all model tokens")
     parser.add_argument(
         "--max-hours", type=positive_float, metavar="HOURS",
-        help="hard cap on the hours of all seeds together, which are GPU-hours where the profile uses GPUs",
+        help="hard cap on the hours of all seeds together, what confirms them included; GPU-hours where the profile "
+        "uses GPUs",
     )  # fmt: skip
     parser.add_argument("--cores", type=core_list, metavar="N|A,B|A-B", help="as of aira-bench run, for every cell")
     parser.add_argument("--gpus", type=gpu_list, metavar="N|A,B|all", help="as of aira-bench run, for every cell")

@@ -42,6 +42,7 @@ def estimate_lines(plan: SuitePlan, cost: SuiteCost, paths: HostPaths, slots: in
         ("cells", _begun(cost, paths)),
         ("basis", basis),
         ("GPU-hours" if on_gpus else "seed hours", _range(hours, "h")),
+        ("a seed", _of_a_seed(cost)),
         ("wall clock", f"{_range(wall, 'h')}, {slots} steps at a time, waiting for providers not counted"),
         ("tokens", _range(tokens, "") if asks else "none, as no model is asked"),
         ("dollars", _dollars(cost) if asks else "none for models"),
@@ -52,6 +53,17 @@ def estimate_lines(plan: SuitePlan, cost: SuiteCost, paths: HostPaths, slots: in
             ("downloads", f"{cost.files} files of public data, {cost.downloads_mib / 1024:.2f} GiB as far as known")
         )
     return [*lines, *obstacle_lines(cost), *_caps(cost)]
+
+
+def _of_a_seed(cost: SuiteCost) -> str:
+    """What bounds a seed's hours: its search's budget, and the time limits of what confirms it."""
+    searches = [cell.plan.hours for cell in cost.cells]
+    confirming = [cell.confirming.high / len(cell.plan.seeds) for cell in cost.cells]
+    hours, after = (f"{low:g}" if low == high else f"{low:g} to {high:g}"
+                    for low, high in ((min(each), max(each)) for each in (searches, confirming)))  # fmt: skip
+    return f"searches for at most {hours} h" + (
+        f", and is confirmed in at most {after} h more" if any(confirming) else ""
+    )
 
 
 def _begun(cost: SuiteCost, paths: HostPaths) -> str:

@@ -5,16 +5,31 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from aira_bench.ledger.account import Account, AccountTaken, open_account
 from aira_bench.ledger.amount import NOTHING, Amount, Caps
-from aira_bench.ledger.pool import Pool
+from aira_bench.ledger.pool import Pool, Totals
+from aira_bench.shared_store.places import store_of
 from aira_bench.shared_store.store import SharedStore
 
 _PASSING = "passing"
 """Of a ledger: a hint for each account that is open for one call."""
 FOLDER = "ledger"
 """Of a run: what its workers have spent. A run without caps has none."""
+
+
+def counted(run: Path) -> Totals:
+    """Return what caps count of a run: what is spent and set aside, calls that were cut short at their most.
+
+    Args:
+        run: its folder; one without caps has nothing counted.
+
+    Raises:
+        MachineError: the storage failed.
+        RunStateError: the last entry cannot be read.
+    """
+    return Pool(store_of(run, FOLDER), Caps()).totals()
 
 
 @dataclass

@@ -15,7 +15,8 @@ from pathlib import Path
 
 from aira_bench.errors import RunStateError
 from aira_bench.keys import KeyRing
-from aira_bench.packs.pack_file import unpack
+from aira_bench.packs.pack_file import PackIndex, unpack
+from aira_bench.packs.submitting import vouched_files
 from aira_bench.publication.document import BOARD_FILE
 from aira_bench.publication.verification import read_board, read_evidence
 from aira_bench.record.folder import RunFolder, is_run, list_runs
@@ -69,6 +70,7 @@ def merge(
         differences = [*found, *(f"run {name}: the pack's record does not name it" for name in packed - told)]
         if differences:
             raise RunStateError(f"Nothing of {pack} was merged: {'; '.join(differences[:5])}.")
+        _require_vouched(pack, index, records)
         _plan(place / "runs", runs, ring)  # what cannot come need not be checked for hours
         check(records)
         planned = _plan(place / "runs", runs, ring)
@@ -76,6 +78,13 @@ def merge(
             if merged.is_new:
                 shutil.move(place / "runs" / name, runs / merged.run)
         return list(planned.values())
+
+
+def _require_vouched(pack: Path, index: PackIndex, records: Sequence[RunRecord]) -> None:
+    """Raises RunStateError where a pack has a file that no record of its runs names: readers of a run would find it."""
+    vouched = {BOARD_FILE, *(f"runs/{run.name}/{name}" for run in records for name, _ in vouched_files(run))}
+    if unknown := sorted(index.files.keys() - vouched):
+        raise RunStateError(f"Nothing of {pack} was merged: {unknown[0]} is a file that no record of its run names.")
 
 
 def _plan(packed: Path, runs: Path, ring: KeyRing) -> dict[str, Merged]:

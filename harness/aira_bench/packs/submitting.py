@@ -13,19 +13,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from aira_bench.errors import RunStateError
-from aira_bench.files import Unacceptable, naming, open_file
+from aira_bench.files import Unacceptable, naming, open_file, read_file
 from aira_bench.keys import KeyFolder, KeyRing
 from aira_bench.packs.pack_file import PackIndex, Source, write_pack
 from aira_bench.paths import HostPaths, user_home
 from aira_bench.publication.document import BOARD_FILE, board_document, document_bytes
-from aira_bench.record.folder import RunFolder
+from aira_bench.record.chain import MOST_BYTES
+from aira_bench.record.confirmations import confirmed_files
+from aira_bench.record.folder import RunFolder, SeedFolder
 from aira_bench.record.run_record import RunRecord, read_run
 from aira_bench.record.sealing import files_below
 
 MOST_SCANNED_BYTES = 2**28
 """Of one file; larger ones are refused, since they could hold anything unseen."""
-CONFIRMED = "hidden/confirmed"
-"""Where what the judge wrote about confirmations lies, in a seed's folder."""
 _LEAST_SECRET_CHARS = 8
 _ABSOLUTE = re.compile(r"(?:^|:)/")
 _SECRET_NAME = re.compile(r"(?:KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIAL)S?$", re.IGNORECASE)
@@ -55,7 +55,9 @@ def pack_runs(folders: Sequence[RunFolder], paths: HostPaths, out: Path, environ
     runs = [_readable(folder, ring) for folder in folders]
     if len({run.manifest.run_id for run in runs}) != len(runs) or len({run.name for run in runs}) != len(runs):
         raise RunStateError("A run stands twice among those to be packed.", hint="aira-bench status")
-    places = {f"runs/{run.name}/{name}": Source(run.folder.path, here) for run in runs for name, here in _files_of(run)}
+    places = {
+        f"runs/{run.name}/{name}": Source(run.folder.path, here) for run in runs for name, here in vouched_files(run)
+    }
     secrets = [*_secrets(environ, paths), *_places(paths)]
     try:
         for name, place in places.items():
@@ -88,8 +90,16 @@ def _readable(folder: RunFolder, ring: KeyRing) -> RunRecord:
     return run
 
 
-def _files_of(run: RunRecord) -> Iterator[tuple[str, str]]:
-    """Names of all files of a run that its records vouch for, as a pack has them, and where they lie in its folder."""
+def vouched_files(run: RunRecord) -> Iterator[tuple[str, str]]:
+    """Return the names of all files of a run that its records vouch for, as a pack has them, and where they lie in its
+    folder.
+
+    Args:
+        run: read with all its files.
+
+    Raises:
+        RunStateError: its confirmations changed since.
+    """
     for name in ("manifest.json", "record.jsonl", *(["agent.py"] if run.manifest.agent_file_sha256 else [])):
         yield name, name
     for seed in run.seeds:
@@ -102,8 +112,18 @@ def _files_of(run: RunRecord) -> Iterator[tuple[str, str]]:
             if path.is_file():
                 yield f"{below}/{name}", f"{here}/{name}"
         steps = [folder for node in seed.nodes for folder in seed.folder.step_folders(node.step)]
-        for name in files_below(seed.folder.path, [*steps, CONFIRMED]):
+        for name in (*files_below(seed.folder.path, steps), *_of_confirmations(seed.folder)):
             yield f"{below}/{name}", f"{here}/{name}"
+
+
+def _of_confirmations(seed: SeedFolder) -> list[str]:
+    """Reports of trainings that are recorded; what one that was cut short left is nobody's evidence."""
+    if not seed.confirmed.path.is_file():
+        return []
+    try:
+        return confirmed_files(read_file(seed.path, "hidden/confirmed.jsonl", MOST_BYTES))
+    except Unacceptable as error:
+        raise RunStateError(f"{seed.confirmed.path}: {error}.") from error
 
 
 def _secrets(environ: Mapping[str, str], paths: HostPaths) -> list[tuple[bytes, str]]:

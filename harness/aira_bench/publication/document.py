@@ -75,6 +75,11 @@ def run_evidence(run: RunRecord) -> dict[str, Json]:
         "closed": run.closed,
         "signers": [*run.signers],
         "seeds": [_seed_evidence(seed) for seed in run.seeds],
+        "confirmations": [
+            {"seed": seed.seed, "lines": seed.confirmations.lines, "seal": seed.confirmations.seal}
+            for seed in run.seeds
+            if seed.confirmations.lines
+        ],
     }
 
 

@@ -24,6 +24,7 @@ from aira_bench.keys import KeyRing, short
 from aira_bench.parquet import parquet_is_possible
 from aira_bench.publication.document import BOARD_FILE, SCHEMA, Json, differences, run_evidence
 from aira_bench.publication.files import PARQUET, board_files
+from aira_bench.publication.pages import INDEX
 from aira_bench.record.folder import RunFolder, is_run
 from aira_bench.record.run_record import RunRecord, read_run
 from aira_bench.record.seed_record import Depth
@@ -149,7 +150,7 @@ def verify(
     told = board.told
     by_board = KeyRing(told.keys.own, frozenset(told.keys.trusted))
     tables, faults = _as_begun(tables_of(records, by_board, told.left_out), told)
-    files = board_files(tables, records, by_board, told.left_out, with_parquet=PARQUET in board.files)
+    files = board_files(tables, records, by_board, told.left_out, with_parquet=_has_parquet(board))
     there = {record.manifest.run_id for record in records}
     faults += [
         f"run id {each}: it is left out, and is none of the board's runs" for each in told.left_out.keys() - there
@@ -223,6 +224,16 @@ def _of_signers(record: RunRecord, ring: KeyRing) -> Iterator[str]:
             )
 
 
+def _has_parquet(board: PublishedBoard) -> bool:
+    """Whether the Parquet file is there, or the site leads to it, so that it is missing."""
+    if PARQUET in board.files or INDEX not in board.files:
+        return PARQUET in board.files
+    try:
+        return f'href="{PARQUET}"'.encode() in read_file(board.folder, INDEX, MOST_BOARD_BYTES)
+    except (Unacceptable, FileNotFoundError):
+        return False
+
+
 def _as_begun(tables: list[Table], told: ToldBoard) -> tuple[list[Table], list[str]]:
     """Tables with the counts of begun seeds that the board tells, where they are possible."""
     changed, faults = [], []
@@ -269,5 +280,5 @@ def _of_files(board: PublishedBoard, made: dict[str, bytes]) -> Iterator[str]:
             if not same:
                 reason = "; another version of pyarrow also writes other bytes" if name == PARQUET else ""
                 yield f"{name}: it is not what its runs give{reason}"
-    if PARQUET in board.files and not parquet_is_possible():
+    if _has_parquet(board) and not parquet_is_possible():
         yield f"{PARQUET}: it cannot be made again without pyarrow (pip install 'aira-bench[stats]')"

@@ -10,7 +10,7 @@ Not covered: making them (`aira_bench.runs.confirm`).
 
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field, TypeAdapter
@@ -104,6 +104,9 @@ class Confirmations:
     """Key, step and number of each training in the chain, scored or refused, those that do not count included."""
     newest: str | None = None
     """When the last of them was recorded that counts."""
+    lines: int = 0
+    """Of the chain: how many it has, and the hash of the last."""
+    seal: str | None = None
 
 
 NO_CONFIRMATIONS = Confirmations({})
@@ -208,7 +211,7 @@ def read_confirmations(
     if hash_all:
         for (key, step, number), training in trainings.items():
             require_files(place, training.files, [place.confirmation_folder(step, number, key)])
-    return _summed_up(trainings)
+    return replace(_summed_up(trainings), lines=len(chain.bodies), seal=chain.seal)
 
 
 def confirmed_files(data: bytes) -> list[str]:

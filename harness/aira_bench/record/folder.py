@@ -35,6 +35,7 @@ from aira_bench.files import Unacceptable, read_file, read_recorded
 from aira_bench.leasing.entries import FOLDER as LEASES
 from aira_bench.leasing.entries import LeaseEntry, last_entry, lease_store, looks_alive, may_be_alive
 from aira_bench.leasing.terms import read_terms
+from aira_bench.near_names import nearest
 from aira_bench.paths import host_paths
 from aira_bench.record.compiled_programs import CompiledPrograms
 from aira_bench.record.journal import Event, StepEnded, finished_steps, open_journal
@@ -330,7 +331,7 @@ def find_run(runs: Path, name: str) -> RunFolder:
     for path in (runs / name, Path(name)):
         if is_run(path):
             return RunFolder(path.resolve())
-    raise no_run(runs, name)
+    raise no_run(runs, name, known=[run.path.name for run in list_runs(runs)])
 
 
 def no_runs(runs: Path) -> UsageError:
@@ -338,7 +339,7 @@ def no_runs(runs: Path) -> UsageError:
     return UsageError(f"No runs in {typed(runs)}.", hint="aira-bench run --help")
 
 
-def no_run(runs: Path, name: str, what: str = "run") -> UsageError:
+def no_run(runs: Path, name: str, what: str = "run", known: Sequence[str] = ()) -> UsageError:
     """Return what is said where a name stands for none of what lies in a folder of runs, in the words of the user."""
     where = typed(runs)
     hint = "aira-bench status" if where == str(runs) else f"aira-bench status --runs {where}"
@@ -346,7 +347,10 @@ def no_run(runs: Path, name: str, what: str = "run") -> UsageError:
     if slashes and "/" in rest:  # as `aira-bench worker` takes it
         bucket, _, last = rest.rpartition("/")
         hint = f"{last} --runs {above}{slashes}{bucket}"
-    return UsageError(f"No {what} {name!r} in {where}.", hint=hint)
+    close = nearest(name, known)
+    return UsageError(
+        f"No {what} {name!r} in {where}.{'' if close is None else f' Did you mean {close!r}?'}", hint=hint
+    )
 
 
 def list_runs(runs: Path) -> list[RunFolder]:

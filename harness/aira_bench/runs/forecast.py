@@ -24,6 +24,7 @@ from aira_bench.runs.expense import (
     Expense,
     Range,
     cap_usd,
+    confirm_hours,
     confirmation_s,
     expect,
     most_steps,
@@ -204,7 +205,10 @@ def _confirmation(run: ResolvedRun) -> list[tuple[str, str]]:
     how = f"trained {times} times again from fresh seeds" if times > 1 else "scored once more"
     seconds = confirmation_s(run.task, run.plan)
     spent = "" if seconds is None else f", {seconds / 60:.0f} min each at that pace"
-    return [("at the end", f"{what} {how}, on hidden data that no search has seen{spent}, in no seed's hours")]
+    limits = f"at most {_told(confirm_hours(run.plan, run.task).high)} h by their time limits"
+    return [
+        ("at the end", f"{what} {how}, on hidden data that no search has seen{spent}, in no seed's hours: {limits}")
+    ]
 
 
 def _gpu_hours(found: Expense) -> str:

@@ -14,8 +14,9 @@ import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from aira_bench.errors import NothingScored, RunStateError
+from aira_bench.errors import NothingScored, RunStateError, UsageError
 from aira_bench.record.folder import RunFolder, is_run
+from aira_bench.record.new_run import BeingMade
 from aira_bench.record.run_record import RunRecord, read_run
 from aira_bench.record.trust import read_confirmable, read_resumable
 from aira_bench.runs.confirm import confirm
@@ -93,7 +94,7 @@ def measure_noise(
     Raises:
         UsageError: the task has one set of hidden data.
         NothingScored: no artifact was scored twice.
-        RunStateError: a measurement was begun there of something else.
+        RunStateError: a measurement was begun there of something else, or another process is at it.
         SandboxError: the engine or an evaluation failed; what is done is kept.
     """
     host = replace(host, paths=replace(host.paths, runs=host.paths.runs / FOLDER))
@@ -131,7 +132,14 @@ def _trained(
         if not record.closed:
             resume(host, record, note, watch)
     else:
-        start(host, run, note, watch)
+        try:
+            start(host, run, note, watch)
+        except UsageError as error:
+            if not isinstance(error, BeingMade) and not is_run(folder.path):
+                raise
+            raise RunStateError(
+                f"Another process has begun the measurement in {folder.path}.", hint=folder.command("status")
+            ) from error
     confirm(host, read_confirmable(folder, ring), note, trainings=trainings, watch=watch)
     return read_run(folder, ring)
 

@@ -3,15 +3,19 @@
 `aira_contract.patterns` has the grammar. Not covered: how many layers a task wants, and which symbols.
 """
 
+import re
 from collections.abc import Sequence
 from itertools import groupby
 
 from aira_bench.errors import UsageError
+from aira_bench.near_names import nearest
 from aira_contract import patterns, presets, primitives
 from aira_contract.patterns import MAX_LAYERS, Pattern, PatternError
 
 ATTENTION, MLP, MAMBA = (each.symbol for each in (primitives.ATTENTION, primitives.MLP, primitives.MAMBA))
 SYMBOLS = primitives.IN_PATTERNS
+_WORD = re.compile("[A-Za-z]{4}")
+"""What no pattern holds, so that a name was meant."""
 _HINT = 'a pattern such as "5(2A-M)-A", with symbols A (attention), M (MLP) and Mb or S (Mamba-2)'
 _HINT_WITH_NAMES = f"{_HINT}; or a name of aira-bench architectures"
 
@@ -55,6 +59,12 @@ def read_architecture(text: str) -> Pattern:
     except PatternError as error:
         known = presets.find_preset(text.partition(":")[0]) is not None
         said = f"{error}." if known else f"Unreadable architecture: {error}."
+        close = (
+            nearest(text.partition(":")[0], (each.name for each in presets.PRESETS))
+            if _WORD.search(text) and not known
+            else None
+        )
+        said += "" if close is None else f" Did you mean {close!r}?"
         raise NotationError(said, hint="aira-bench architectures" if known else _HINT_WITH_NAMES) from error
 
 

@@ -61,6 +61,8 @@ class CellCost:
     """Of a seed, at most."""
     seed_hours: Range
     """Summed over seeds, what confirms them included; GPU-hours where the profile uses GPUs."""
+    confirming: Range
+    """Of these, what confirms all seeds' submissions: at the measured pace, and what its time limits allow."""
     wall_hours: Range
     tokens: Range
     usd: Range | None
@@ -171,7 +173,7 @@ def _cost(
     if plan.seed_max_tokens is not None:
         tokens = Range(min(tokens.low, plan.seed_max_tokens * seeds), min(tokens.high, plan.seed_max_tokens * seeds))
     disk = _disk_mib(task, found, pace) * steps
-    return CellCost(cell, plan, found.steps, hours, found.wall_hours, tokens, usd, disk, pace.steps)
+    return CellCost(cell, plan, found.steps, hours, confirming, found.wall_hours, tokens, usd, disk, pace.steps)
 
 
 def _at_pace(found: Expense, plan: RunPlan, step_s: float, slots: int, confirming: Range) -> Expense:

@@ -48,7 +48,7 @@ class SuiteCaps:
     usd: float | None = None
     tokens: int | None = None
     hours: float | None = None
-    """Of all seeds, summed: GPU-hours where the profile uses GPUs."""
+    """Of all seeds, summed, searches with what confirms them: GPU-hours where the profile uses GPUs."""
 
 
 @dataclass(frozen=True)
@@ -81,33 +81,54 @@ def capped(plan: SuitePlan, cost: SuiteCost, caps: SuiteCaps) -> SuitePlan:
     """Return a suite whose seeds each have an equal share of what the whole may take.
 
     A pot that all draw from would favour whoever is first: the same agent would search under another budget at another
-    place of the file. Shares are rounded down, so that their sum never exceeds the cap.
+    place of the file. Shares are rounded down, so that their sum never exceeds the cap. Of a share of hours the time
+    limits of what confirms a submission are set aside, and the rest is the search's.
 
     Args:
         plan: the suite.
         cost: of its cells: dollars are shared by seeds whose model has prices, tokens by those that ask a model.
         caps: of the whole.
+
+    Raises:
+        UsageError: a cap is too little to be shared.
     """
     cards = {agent.name: agent.card for agent in cost.agents}
     unpriced = set(cost.unpriced)
     plans = {each.cell.name: each.plan for each in cost.cells}
-    spending = [cell for cell in plan.cells if cards[cell.request.agent] is not None]
-    priced = [cell for cell in spending if cell.request.agent not in unpriced]
+    set_aside = {each.cell.name: each.confirming.high / len(each.plan.seeds) for each in cost.cells}
+    spending = {name for name, card in cards.items() if card is not None}
+    priced = spending - unpriced
     usd, tokens, hours = (
-        _share(cap, sum(len(plans[cell.name].seeds) for cell in sharing), parts)
-        for cap, sharing, parts in ((caps.usd, priced, 1e6), (caps.tokens, spending, 1), (caps.hours, plan.cells, 1e6))
+        _share(cap, sum(len(plans[cell.name].seeds) for cell in plan.cells if cell.request.agent in sharing), parts)
+        for cap, sharing, parts in ((caps.usd, priced, 1e6), (caps.tokens, spending, 1), (caps.hours, set(cards), 1e6))
     )
     cells = []
     for cell in plan.cells:
         changes: dict[str, float | int | None] = {}
         if hours is not None:
-            changes["hours"] = _least(hours, plans[cell.name].hours)
-        if usd is not None and cell in priced:
+            changes["hours"] = _least(_search_hours(cell, hours, set_aside[cell.name]), plans[cell.name].hours)
+        if usd is not None and cell.request.agent in priced:
             changes["seed_max_cost_usd"] = _least(usd, cell.request.seed_max_cost_usd)
-        if tokens is not None and cell in spending:
+        if tokens is not None and cell.request.agent in spending:
             changes["seed_max_tokens"] = int(_least(tokens, cell.request.seed_max_tokens))
         cells.append(replace(cell, request=replace(cell.request, **changes)))  # type: ignore[arg-type]
     return replace(plan, cells=tuple(cells))
+
+
+def _search_hours(cell: SuiteCell, share: float, set_aside: float) -> float:
+    """What a seed's search has of its share of hours, once what confirms it is set aside, rounded down.
+
+    Raises:
+        UsageError: nothing is left to search.
+    """
+    left = math.floor((share - set_aside) * 1e6) / 1e6
+    if left <= 0:
+        raise UsageError(
+            f"{share:g} h are each seed's share, and what confirms one of {cell.name} may take {set_aside:g} h: "
+            "nothing is left to search.",
+            hint="a higher --max-hours, or confirm = false in the suite's file",
+        )
+    return left
 
 
 def _share(cap: float | None, seeds: int, parts_of_one: float) -> float | None:

@@ -15,7 +15,6 @@ A *cell* is one agent on one task: a run of all its seeds, named after them. Eve
 Not covered: whether agents can be used here and what the whole takes (`estimate`), and carrying it out (`progress`).
 """
 
-import difflib
 import re
 import tomllib
 from collections import Counter
@@ -28,6 +27,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from aira_bench.errors import UsageError
 from aira_bench.files import Unacceptable, read_text, reason
+from aira_bench.near_names import guess, nearest
 from aira_bench.record.manifest import MOST_HOURS, MOST_SECONDS, MOST_SEEDS, MOST_STEPS
 from aira_bench.runs.request import RunRequest
 from aira_bench.tasks.task import Task, find_task
@@ -157,9 +157,9 @@ def read_suite(named: str) -> SuitePlan:
     try:
         text = read_text(path, MOST_BYTES)
     except (OSError, Unacceptable) as error:
-        known = ", ".join(shipped_suites())
+        said = guess(named, shipped_suites(), "Shipped are")
         raise UsageError(
-            f"Cannot read the suite {named}: {reason(error)}. Shipped are {known}; another is a file FILE.toml.",
+            f"Cannot read the suite {named}: {reason(error)}. {said} Another than those shipped is a file FILE.toml.",
             hint="aira-bench suite --help",
         ) from error
     file = _SuiteText(path, text)
@@ -192,7 +192,10 @@ def select(plan: SuitePlan, agents: Sequence[str] = (), tasks: Sequence[str] = (
         ("task", tasks, {cell.task.title for cell in plan.cells}),
     ):
         if unknown := [name for name in wanted if name not in known]:
-            raise UsageError(f"The suite {plan.name} has no {kind} {unknown[0]!r}; it has {', '.join(sorted(known))}.")
+            said = guess(unknown[0], sorted(known), "It has")
+            raise UsageError(
+                f"The suite {plan.name} has no {kind} {unknown[0]!r}. {said}", hint="aira-bench suite --help"
+            )
     kept = [
         cell
         for cell in plan.cells
@@ -275,10 +278,8 @@ class _SuiteText:
 def _problem(item: Any, place: Sequence[str | int]) -> str:  # noqa: ANN401  # pydantic's own dictionary
     if item["type"] == "extra_forbidden":
         known = sorted((Matrix if len(place) > 1 else Suite).model_fields)
-        close = difflib.get_close_matches(str(place[-1]), known, n=1)
-        return (
-            f"unknown key, did you mean {close[0]!r}?" if close else f"unknown key, expected one of {', '.join(known)}"
-        )
+        close = nearest(str(place[-1]), known)
+        return f"unknown key, did you mean {close!r}?" if close else f"unknown key, expected one of {', '.join(known)}"
     if item["type"] == "missing":
         return "this key is missing"
     if item["type"] == "tuple_type":

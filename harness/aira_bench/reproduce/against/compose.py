@@ -8,6 +8,7 @@ clustered (docs/scaling.md).
 """
 
 import contextlib
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -16,7 +17,15 @@ from aira_bench.boards.endings import entropy
 from aira_bench.published_tables import read_counts, read_table
 from aira_bench.record.run_record import RunRecord
 from aira_bench.reproduce.against.agreement import Agreement, ComparedCell, JudgedAgreement, interval_text
-from aira_bench.reproduce.against.paper_runs import GREEDY, ONE_SHOT, ChosenRuns, SeedRun, choose, run_command
+from aira_bench.reproduce.against.paper_runs import (
+    GREEDY,
+    ONE_SHOT,
+    SEEDS,
+    ChosenRuns,
+    SeedRun,
+    choose,
+    run_command,
+)
 from aira_bench.scaling.aggregate import DEFAULT_TOP, ScoredArchitecture, select_by_rank, vote
 from aira_bench.scaling.notation import NotationError, read_pattern, write_pattern
 from aira_bench.statistics.arrays import IntervalEstimate, percentile_estimate
@@ -28,6 +37,10 @@ LAYERS = 16
 TOP_PATTERN = "A-M-2A-2M-4(A-M)-2M"
 """AIRAformer-A: the vote of the best 20 of each of the three data sets (appendix D.1)."""
 _SPACES = {"2-primitive": (2, ("mad-2p", "babistories-2p", "dclm-2p")), "3-primitive": (3, ("mad-3p",))}
+_RUNS = (*((agent, GREEDY, 10) for agent in AGENTS if agent != "gpt5"),
+         *((agent, ONE_SHOT, 20) for agent in AGENTS if agent != "gpt5"))  # fmt: skip
+_RUNS_ON_MAD = (("gpt5", GREEDY, 20), *_RUNS)
+"""Agent, scaffold and seeds of the paper's searches of a task (section 6.1): GPT-5 searched on MAD alone."""
 _RESAMPLES = 1000
 Found = tuple[list[ComparedCell], list[SeedRun]]
 
@@ -49,17 +62,18 @@ def ranking_cells(runs: Sequence[RunRecord]) -> Found:
         chosen = choose(runs, tasks, (GREEDY, ONE_SHOT), AGENTS)
         used += chosen.seeds
         published = unique[f"Search runs: {space} unique architectures"]
-        cells += _unique_cells(space, primitives**LAYERS, published, published_runs[space], chosen, tasks[0])
+        cells += _unique_cells(space, primitives**LAYERS, published, published_runs[space], chosen, tasks)
     cells.append(_top_cell(runs))
     return cells, used
 
 
 def _unique_cells(
-    space: str, size: int, published: int, published_runs: int, chosen: ChosenRuns, task: str
+    space: str, size: int, published: int, published_runs: int, chosen: ChosenRuns, tasks: Sequence[str]
 ) -> list[ComparedCell]:
     visited = [{node.canonical for node in each.seed.nodes if node.canonical} for each in chosen.seeds]
     number = len(set().union(*visited))
-    command = "" if len(visited) >= published_runs and not chosen.why_not else run_command("gpt5", task, GREEDY, 20)
+    enough = len(visited) >= published_runs and not chosen.why_not
+    command = "" if enough else _command_for_more(chosen, tasks)
     estimate, judged = judge_unique(visited, published, published_runs, space)
     if chosen.why_not and visited:
         judged = JudgedAgreement(Agreement.NOT_COMPARABLE, ", ".join(chosen.why_not))
@@ -77,6 +91,27 @@ def _unique_cells(
             ("coverage", f"{100 * published / size:.3g} % of {size}", share),
         )
     ]  # fmt: skip
+
+
+def _command_for_more(chosen: ChosenRuns, tasks: Sequence[str]) -> str:
+    """The command of the first searches of the paper that are not all there, those of agents that searched already
+    before others; empty where none is missing.
+    """
+    had = set() if chosen.why_not else {
+        (each.run.manifest.task_title, each.agent, each.scaffold, each.seed.seed) for each in chosen.seeds
+    }  # fmt: skip
+    counts = Counter(key[:3] for key in had)
+    searched = Counter(each.agent for each in chosen.seeds)
+    lacking = [
+        (task, agent, scaffold, seeds)
+        for task in tasks
+        for agent, scaffold, seeds in (_RUNS_ON_MAD if task.startswith("mad-") else _RUNS)
+        if counts[task, agent, scaffold] < seeds
+    ]
+    if not lacking:
+        return ""
+    task, agent, scaffold, seeds = max(lacking, key=lambda each: searched[each[1]])
+    return run_command(agent, task, scaffold, None if seeds == SEEDS[scaffold] else seeds)
 
 
 def judge_unique(
@@ -125,7 +160,7 @@ def _top_cell(runs: Sequence[RunRecord]) -> ComparedCell:
     chosen = choose(runs, _SPACES["2-primitive"][1], (GREEDY, ONE_SHOT), AGENTS)
     wanted = _SPACES["2-primitive"][1]
     missing = [task for task in wanted if task not in {each.run.manifest.task_title for each in chosen.seeds}]
-    command = run_command("gpt5", (missing or wanted)[0], GREEDY)
+    command = _command_for_more(chosen, missing or wanted)
     scored = [each for of in chosen.seeds for each in _scored(of)]
     row, column, published = "2-primitive", f"vote of the best {DEFAULT_TOP}", f"{TOP_PATTERN} (AIRAformer-A)"
     if not scored:
