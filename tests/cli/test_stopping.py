@@ -311,6 +311,27 @@ def test_a_run_that_confirms_itself_stops_within_seconds_and_goes_on_with_what_i
     assert len(stage.nodes("mine")) == 2
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("slow", ["AIRA_PLAYED_STEP_S", "AIRA_PLAYED_TRAINING_S"])
+def test_a_measurement_of_noise_stops_wherever_it_is_and_goes_on_with_the_same_command(
+    stage: Stage, slow: str, number: int
+) -> None:
+    """One that was stopped in its searches ended with a traceback."""
+    stage.variables[slow] = "1"
+    command = ("noise", "mad-2p", "--profile", "cpu", "--trainings", "2", "--runs", "my runs")
+    begun = "seeds/0/nodes/0001" if slow == "AIRA_PLAYED_STEP_S" else "seeds/0/hidden/confirmed"
+    with stage.running(*command) as process:
+        process.wait_for((stage.root / "my runs" / "noise" / "mad-2p-cpu-baseline" / begun).exists)
+        assert process.stop(number) < stretched(WITHIN_S)
+    assert process.popen.returncode == 130, process.said
+    assert process.said.splitlines()[-1] == (
+        "aira-bench: stopped. Go on with: aira-bench noise mad-2p --profile cpu --trainings 2 --runs 'my runs'"
+    )
+    stage.variables[slow] = "0"
+    with stage.running(*command) as process:
+        assert process.popen.wait(GENEROUS_S) == 0, process.said
+
+
 def test_a_finished_run_is_not_to_be_resumed(stage: Stage) -> None:
     """A stop while its board is made, or of a resume that has nothing left to do."""
     with stage.running(*run("evolution")) as process:

@@ -67,13 +67,12 @@ class RunEnding:
         """Do the work under the live display; show what came of it, and return the exit status.
 
         Raises:
-            KeyboardInterrupt: it was stopped.
+            KeyboardInterrupt, Stopped: it was stopped.
             AiraError: it failed before any seed began.
         """
         from aira_bench.keys import KeyFolder
         from aira_bench.paths import host_paths
         from aira_bench.view.index import index_kept
-        from aira_bench.waiting import Stopped
 
         paths = host_paths(self._args.runs)
         try:
@@ -81,8 +80,6 @@ class RunEnding:
                 work()
             show_board(self._folder, as_json=self._args.json)
             return self._scored()
-        except Stopped:
-            raise KeyboardInterrupt from None
         except AiraError as error:
             if self._display.halted:
                 return self._halted(error)

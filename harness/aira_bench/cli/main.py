@@ -60,6 +60,7 @@ from aira_bench.escaping import one_line
 from aira_bench.machine_failures import machine_failure
 from aira_bench.terminal import tell, tolerate_any_text
 from aira_bench.version import __version__
+from aira_bench.waiting import Stopped
 
 COMMANDS = (
     run, resume, suite, confirm, worker, judge, cluster, status, show, view, report_command, export, leaderboard,
@@ -143,7 +144,7 @@ def _carried_out(args: argparse.Namespace, stopping: Stopping) -> int:
         status: int = args.handle(args)
         sys.stdout.flush()
         return status
-    except KeyboardInterrupt:  # how to go on is said while it is known where the runs are
+    except (KeyboardInterrupt, Stopped):  # how to go on is said while it is known where the runs are
         return _stopped(stopping)
     except RuntimeError as error:  # as Python itself has it that was interrupted while it made a class
         if isinstance(error.__cause__, KeyboardInterrupt):

@@ -49,8 +49,10 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
 def handle(args: argparse.Namespace) -> int:
     """Measure, print and write."""
     from dataclasses import asdict
+    from shlex import join
 
     from aira_bench.cli.display import RunDisplay
+    from aira_bench.cli.stopping import current
     from aira_bench.errors import UsageError
     from aira_bench.files import write_atomically
     from aira_bench.hardware import this_machine
@@ -78,6 +80,7 @@ def handle(args: argparse.Namespace) -> int:
     )  # fmt: skip
     display = RunDisplay((), 0, quiet=args.json)
     hardware = this_machine(gpus=args.profile in ON_GPUS)
+    current().way_on = lambda: join(args.typed)
     host = connect_host(args.runs, args.runtime, display.note, display.transfer, hardware, containers=args.containers)
     with display.live():
         found = measure_noise(host, request, trainings, display.note, lambda progress: None)

@@ -89,7 +89,6 @@ def handle(args: argparse.Namespace) -> int:
     from aira_bench.runs.worker import Worker
     from aira_bench.shared_store.objects import object_address
     from aira_bench.view.index import keep_index
-    from aira_bench.waiting import Stopped
     from aira_bench.world import SystemWorld
 
     stopping = current()
@@ -112,10 +111,7 @@ def handle(args: argparse.Namespace) -> int:
         worker = Worker(
             host, folder, wishes, _say, _watch, terms, lambda run: keep_index(run, host.paths.home, host.keys), copies
         )
-        try:
-            end = worker.work()
-        except Stopped:
-            raise KeyboardInterrupt from None
+        end = worker.work()
     return said_at_end(end)
 
 
