@@ -348,7 +348,7 @@ def test_a_task_with_one_set_of_hidden_data_has_nothing_to_confirm(tmp_path: Pat
 def test_a_confirmation_is_tried_three_times_and_keeps_what_the_attempts_left(tmp_path: Path) -> None:
     sandbox = played_sandbox()
     host = played_host(tmp_path, sandbox)
-    folder = run(host, request())
+    folder = run(host, request(concurrency=1))  # attempts of one training after the other
     sandbox.fails = lambda number, spec: spec.role == "judge"
     notes: list[str] = []
     with pytest.raises(SandboxError, match="The engine broke"):
