@@ -228,10 +228,10 @@ class RunFolder:
         """Return the seeds whose workers seem to live by this machine's clock: for people, nothing is decided by it."""
         try:
             terms = read_terms(lease_store(self.path)) if self.is_shared else None
+            if terms is None:
+                return set()
             entries = self.lease_entries()
         except RunStateError:
-            return set()
-        if terms is None:
             return set()
         silent_s, now_s = terms.dead_after_s, time.time()
         return {seed for seed, entry in entries.items() if looks_alive(self.path, seed, entry, silent_s, now_s)}
