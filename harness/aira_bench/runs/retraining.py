@@ -98,11 +98,23 @@ class Retrainer:
             work: does one, by `train`.
             wanted: what is to be done.
         """
-        with ThreadPoolExecutor(self.most, thread_name_prefix="trainings") as pool:
-            running = [pool.submit(work, each) for each in wanted]
+        first: list[BaseException] = []
+
+        def do(each: Work) -> None:
             try:
-                for future in wait(running, return_when=FIRST_EXCEPTION).done:
-                    future.result()
+                self.waits.check_stop()
+                work(each)
+            except BaseException as error:
+                first.append(error)
+                self.stop.set()  # here, because this thread takes the next one before anybody hears that this one failed
+                raise
+
+        with ThreadPoolExecutor(self.most, thread_name_prefix="trainings") as pool:
+            running = [pool.submit(do, each) for each in wanted]
+            try:
+                wait(running, return_when=FIRST_EXCEPTION)
+                if first:
+                    raise first[0]
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
                 self.end()
