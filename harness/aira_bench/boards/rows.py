@@ -222,8 +222,12 @@ class Row:
 
     @property
     def spread(self) -> Components:
-        """What of the spread of confirmed scores is between searches, and what between trainings of one submission."""
-        return components([each.trainings for each in self.ranked if each.confirmed is not None])
+        """What of the spread of confirmed scores is between searches, and what between trainings of one submission.
+
+        A seed that was run again, and came to the same trainings, is one search: no second one has drawn its luck.
+        """
+        searches = {(each.seed, each.trainings) for each in self.ranked if each.confirmed is not None}
+        return components([trainings for _, trainings in sorted(searches)])
 
     @property
     def trainings(self) -> int:
