@@ -230,6 +230,8 @@ def test_the_command_prints_all_of_it(
         "published best: ", "lra-text, easy: 0.500", "rank 1-2: bad, one-shot",
     ):  # fmt: skip
         assert said in shown, said
+    assert run_command_line(["leaderboard", "--worst", "observed"]) == 2
+    assert "changes nothing else" in capsys.readouterr().err
     assert run_command_line(["leaderboard", "--statistics", "--json"]) == 0
     assert set(json.loads(capsys.readouterr().out)) == {
         "rows", "worst", "orders", "endings", "curves", "published", "over_tasks",
