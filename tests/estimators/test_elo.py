@@ -121,6 +121,11 @@ def test_who_has_one_run_of_each_task_has_no_interval() -> None:
     assert [(each.count, each.low) for each in alone.ratings] == [(1, None), (1, None)]
 
 
+def test_winning_all_of_two_is_no_certainty() -> None:
+    found = ratings([{"a": np.array([0.9, 0.8]), "b": np.array([0.2, 0.3])}], generator(), resamples=100)
+    assert [(each.low, each.count) for each in found.ratings] == [(None, 2), (None, 2)]
+
+
 def test_intervals_hold_the_rating_of_the_distribution() -> None:
     """Runs, not battles, are drawn anew: the truth is the rating of very many runs."""
     shifts = {"a": 0.0, "b": 0.5, "c": 1.0}

@@ -23,6 +23,8 @@ from aira_bench.statistics.arrays import LEVEL, Floats, Integers, IntervalEstima
 CENTRE = 1000.0
 _POINTS = 400.0
 TIED_WITHIN = 1e-6
+_SAME = 1e-3
+"""Points within which ratings are one: by so much those of one table differ with the order of its sums."""
 _MOST_STEPS = 200
 _LONGEST_STEP = 2.0
 _AT_ONCE = 2_000_000
@@ -81,9 +83,10 @@ def ratings(
     resamples: int = 1000,
     level: float = LEVEL,
 ) -> Ratings:
-    """Rate players over several tasks, with intervals from runs drawn anew; none for who has one run of each task.
+    """Rate players over several tasks, with intervals from runs drawn anew; none where draws show no luck of a player.
 
-    Such an interval would hold the luck of the others alone, and of two players with a run each nothing at all.
+    Who has one run of each task would have an interval of the others' luck alone; and where all draws rate alike, as
+    those of two players of which one won all, it would have no width, as if nothing could be surer.
 
     Args:
         tasks: for each task the runs of each player, shape (runs,), higher is better; NaN for a run without a valid
@@ -111,6 +114,7 @@ def ratings(
         runs += [each.size for each in scores]
         _add_battles(total, scores, generator)
     found = bradley_terry(total, prior_ties=prior_ties)
+    drawn &= np.ptp(found, axis=0) > _SAME
     estimates = (
         percentile_estimate(float(found[0, place]), found[1:, place] if drawn[place] else np.array([]), count, level)
         for place, count in enumerate(runs.tolist())
