@@ -230,6 +230,8 @@ def test_the_command_prints_all_of_it(
         "published best: ", "lra-text, easy: 0.500", "rank 1-2: bad, one-shot",
     ):  # fmt: skip
         assert said in shown, said
+    assert run_command_line(["leaderboard", "--worst", "observed"]) == 2
+    assert "changes nothing else" in capsys.readouterr().err
     assert run_command_line(["leaderboard", "--statistics", "--json"]) == 0
     assert set(json.loads(capsys.readouterr().out)) == {
         "rows", "worst", "orders", "endings", "curves", "published", "over_tasks",
@@ -253,3 +255,26 @@ def test_a_lucky_seed_that_is_run_again_moves_no_curve_and_no_rate(tmp_path: Pat
     assert ending.rate_interval is None
     assert ending.submissions.published_rate == pytest.approx(21 / 22)
     assert "VSR 0.67, the paper's 0.95" in "\n".join(statistics_lines(found))
+
+
+def test_a_curve_has_what_the_row_has_where_nobody_claimed_anything(tmp_path: Path) -> None:
+    """With claimed fitness, and no claim, a seed submits its first valid step, and the curve ends at its score."""
+    record = made("a", "random", 3, 1, fitness="claimed")
+    write_run(tmp_path, record, scores={0: [None, (0.5, 0.3), (0.4, 0.2)]}, key=KEY, of_nodes={"fitness": None})
+    (table,) = build_tables(list_runs(tmp_path), KeyRing(KEY.public))
+    found = statistics(tmp_path).tables[0].curves
+    assert found is not None
+    (curve,) = found.costs[0].rows.values()
+    assert table.rows[0].test is not None
+    assert curve.points[-1].value == table.rows[0].test.mean == 0.3
+
+
+def test_a_seed_that_is_run_again_moves_no_horizon(tmp_path: Path) -> None:
+    """Seed 0 costs 1 dollar in each of 3 runs, seed 1 costs 5: 3 on average, and not 2."""
+    for name, seed, dollars in (("a", 0, 1.0), ("b", 0, 1.0), ("c", 0, 1.0), ("d", 1, 5.0)):
+        record = manifest(name, seeds=(seed,), steps=1, trainings=0)
+        used = {"model_use": ModelUse(1, 10, 10, dollars)}
+        write_run(tmp_path, record, scores={seed: [(0.9, 0.9)]}, key=KEY, of_nodes=used)
+    found = statistics(tmp_path).tables[0].curves
+    assert found is not None
+    assert {each.cost: each.horizon for each in found.costs}["dollars"] == 3

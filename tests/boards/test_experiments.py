@@ -146,6 +146,9 @@ def test_a_run_is_left_out_however_its_place_is_written(
                 assert row["seeds"] == 1
                 assert row["left_out"].endswith(": it ran on battery")
                 assert "copy" not in printed.err
+        twice = ["--exclude", "bad", "--why", "a", "--exclude", "linked/alias", "--why", "b"]
+        assert run_command_line(["leaderboard", "--runs", runs, *twice]) == 2
+        assert "two are one run" in capsys.readouterr().err
         found = aira_bench.leaderboard(runs=Path(runs), exclude={"linked/bad": "it ran on battery"})
         assert [row.seeds for table in found.tables for row in table.rows] == [(0,)]
         assert found.left_out == ()

@@ -121,6 +121,25 @@ def test_the_luck_of_one_artifact_that_many_seeds_submit_counts_once() -> None:
     assert why(1.001 * least) == ""
 
 
+def test_a_seed_that_is_run_again_moves_neither_level() -> None:
+    """Seed 0 came to 0.9 in each of 20 runs, seed 1 to 0.1 in one: what draws both is about their mean, as the row is.
+    Runs that came to the same trainings are one search; others of that seed are searches of their own.
+    """
+    lucky, other = (0.89, 0.9, 0.91), (0.09, 0.1, 0.11)
+    once = {0: [seed(0, trainings=lucky)], 1: [seed(1, trainings=other)]}
+    again = {**once, 0: [seed(0, trainings=lucky, run_id=str(number)) for number in range(20)]}
+    rows = [row_of(ENTRY, results, dict.fromkeys(results, 0)) for results in (once, again)]
+    first, second = (order_of(Table(MAD, (each,))).rows[0] for each in rows)
+    for found in (first, second):
+        assert found.levels is not None
+        assert found.score is not None
+        assert found.levels.mean.value == pytest.approx(found.score.value) == pytest.approx(0.5)
+        assert found.levels.search_deviation == pytest.approx(math.sqrt(0.32 - 0.0001 / 3))
+    assert rows[0].spread == rows[1].spread
+    third = row_of(ENTRY, {0: [*once[0], seed(0, trainings=(0.5, 0.5, 0.5))], 1: once[1]}, {0: 0, 1: 0})
+    assert third.spread.search == pytest.approx(math.sqrt(0.16 - 0.0002 / 3 / 3))
+
+
 def test_where_no_floor_was_measured_the_trainings_at_hand_are_one() -> None:
     """Each seed's trainings lie 0.4 about their mean: with 24 seeds of 3, 48 degrees of freedom."""
 

@@ -88,6 +88,22 @@ def test_a_submission_is_chosen_by_fitness() -> None:
         submission_curve(np.ones(2), np.ones(3), np.ones(2), lower_is_better=False)
 
 
+def test_what_has_no_fitness_is_submitted_until_something_has() -> None:
+    """As `best_node` has it: the first of those without any, then the best of the others, however bad."""
+    fitness, scores = np.array([NAN, -np.inf, -np.inf, -9.0]), np.array([NAN, 0.3, 0.9, 0.2])
+    for sign in (1.0, -1.0):
+        curve = submission_curve(sign * fitness, scores, np.ones(4), lower_is_better=sign < 0)
+        assert curve.at(np.array([1, 2, 3, 4]), 0.1).tolist() == [0.1, 0.3, 0.3, 0.2]
+
+
+@given(st.lists(st.floats(0.01, 5000), min_size=1, max_size=20), st.integers(1, 10))
+def test_all_that_was_spent_holds_the_last_step(costs: list[float], seeds: int) -> None:
+    """Whatever rounding makes of a total that is summed, averaged over seeds, and cut into tenths."""
+    curve = anytime_curve(np.arange(len(costs), dtype=float), np.array(costs), lower_is_better=False)
+    total = float(np.mean([curve.costs[-1]] * seeds))
+    assert curve.at(total * np.arange(1, 11) / 10, 0.0)[-1] == len(costs) - 1
+
+
 def test_both_rates_by_hand() -> None:
     found = Submissions(valid=6, disqualified=1, none=2, lost=3)
     assert found.published_rate == pytest.approx(7 / 12)

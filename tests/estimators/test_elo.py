@@ -111,6 +111,21 @@ def test_the_state_of_the_art_plays_along() -> None:
         assert estimate.low <= estimate.value <= estimate.high
 
 
+def test_who_has_one_run_of_each_task_has_no_interval() -> None:
+    """Nothing of its luck is known. What was published is the same in each draw, and plays against runs that are drawn."""
+    tasks = [{"a": np.array([0.9]), "b": np.array([0.5, 0.7])}, {"a": np.array([0.2]), "b": np.array([0.3])}]
+    found = ratings(tasks, generator(), best_known=[0.6, None], resamples=100)
+    counts = {name: (each.count, each.low is None) for name, each in zip(found.players, found.ratings, strict=True)}
+    assert counts == {"a": (2, True), "b": (3, False), "published best": (2, False)}
+    alone = ratings([{"a": np.array([0.9])}], generator(), best_known=[0.6], resamples=100)
+    assert [(each.count, each.low) for each in alone.ratings] == [(1, None), (1, None)]
+
+
+def test_winning_all_of_two_is_no_certainty() -> None:
+    found = ratings([{"a": np.array([0.9, 0.8]), "b": np.array([0.2, 0.3])}], generator(), resamples=100)
+    assert [(each.low, each.count) for each in found.ratings] == [(None, 2), (None, 2)]
+
+
 def test_intervals_hold_the_rating_of_the_distribution() -> None:
     """Runs, not battles, are drawn anew: the truth is the rating of very many runs."""
     shifts = {"a": 0.0, "b": 0.5, "c": 1.0}

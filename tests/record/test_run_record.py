@@ -455,6 +455,17 @@ def test_confirmations_cut_off_are_named_where_they_were_made(tmp_path: Path) ->
     assert "hidden/confirmed.jsonl: it has 0 whole lines, but 2 were written here" in fault(folder, ring)
 
 
+def test_whoever_shows_some_seeds_of_many_says_how_many_others_were_begun(tmp_path: Path) -> None:
+    """Named alone, or left after the others were deleted: that is no way to be lucky in one's seeds."""
+    shown, ring = remembered(tmp_path, "lucky")
+    other = manifest("others", seeds=(1, 7, 8), steps=3)
+    write_run(tmp_path / "runs", other, invalid_share=0.0, key=KEY, seen=ring.seen)
+    (table,) = build_tables([shown], ring)
+    (row,) = table.rows
+    assert (row.seeds, dict(row.runs_by_seed), row.runs_not_shown) == ((0, 1), {0: 1, 1: 2, 7: 1, 8: 1}, 3)
+    assert "1 x2; 2 seeds not shown" in to_markdown([table])
+
+
 def test_boards_count_runs_that_were_deleted(tmp_path: Path) -> None:
     flagged, ring = remembered(tmp_path, "flagged")
     again, _ = remembered(tmp_path, "again")

@@ -231,8 +231,17 @@ def test_best_bits_per_byte_are_an_agents_own(tmp_path: Path) -> None:
     assert cell(found, "Opus 4.5", "best bits per byte").agreement is Agreement.AGREES
     assert cell(found, "Opus 4.5", "best bits per byte").measured == "0.9900 of 10 seeds"
     other = cell(found, "Opus 4.6", "best bits per byte")
-    assert (other.measured, other.agreement) == ("0.9000 of 1 seeds", Agreement.CANNOT_TELL)  # 1 of 11
+    assert (other.measured, other.agreement) == ("0.9000 of 1 seed", Agreement.CANNOT_TELL)  # 1 of 11
     assert cell(found, "Opus 4.5 with literature", "best bits per byte").agreement is Agreement.NOT_MEASURED
+
+
+def test_a_seed_that_is_run_again_is_one_seed_and_leaves_nine_to_run(tmp_path: Path) -> None:
+    for number in range(10):
+        record = made(f"again{number}", "opus45", "autoresearch", 1, lower_is_better=True)
+        write(tmp_path, record, {0: [(0.99, 1.0)]})
+    best = cell(compared(tmp_path, "5"), "Opus 4.5", "best bits per byte")
+    assert best.measured == "0.9900 of 1 seed in 10 runs"
+    assert "--agent opus45 --task autoresearch" in best.command
 
 
 def test_no_command_runs_again_what_is_there(tmp_path: Path) -> None:
@@ -287,8 +296,8 @@ def test_a_row_is_of_its_own_agent_where_nothing_compares_too(tmp_path: Path) ->
     found = compared(tmp_path, "5")
     measured = {each.row: (each.measured, each.agreement) for each in found.cells if each.measured != "-"}
     assert measured == {
-        "Opus 4.5": ("0.7000 of 1 seeds", Agreement.NOT_COMPARABLE),
-        "Opus 4.6": ("0.9800 of 1 seeds", Agreement.CANNOT_TELL),
+        "Opus 4.5": ("0.7000 of 1 seed", Agreement.NOT_COMPARABLE),
+        "Opus 4.6": ("0.9800 of 1 seed", Agreement.CANNOT_TELL),
     }
     assert found.unused == ("b",)
 

@@ -195,8 +195,11 @@ def test_trainings_under_a_key_that_nobody_searched_on_take_the_place_of_a_runs_
     assert len(seed.confirmations.done) == 6, "those of before are kept, and count no more"
     resume(host, read_resumable(folder, host.keys.ring(), trust_agent=False), print, lambda progress: None)
     for key in (None, key_of("cd" * 32)):
-        with pytest.raises(UsageError, match=f"is confirmed on hidden data of the key {other.sha256[:12]}, not"):
+        with pytest.raises(
+            UsageError, match=f"is confirmed on hidden data of the key {other.sha256[:12]}, not"
+        ) as told:
             again(key)
+        assert "--hidden-key FILE" in (told.value.hint or "")
     (table,) = build_tables([folder], host.keys.ring())
     assert table.section.confirmed_under == f"key {other.sha256[:12]}"
 

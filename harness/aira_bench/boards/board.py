@@ -58,8 +58,8 @@ class Section:
 
 _Place = tuple[Section, Comparable]
 """Scores share a table if they may be compared, and if their manifests, which may be strangers', say the same of it."""
-_Begun = tuple[Comparable, Entry, int]
-"""A seed of an experiment, by all that a manifest says of it."""
+_Unseen = Mapping[tuple[Comparable, Entry], Mapping[int, int]]
+"""How often each seed of an experiment was begun in runs that were not read, by all that manifests say of it."""
 
 
 @dataclass(frozen=True)
@@ -117,11 +117,11 @@ def tables_of(runs: Sequence[RunRecord], ring: KeyRing, left_out: Mapping[str, s
     """
     excluded = left_out or {}
     found: dict[_Place, dict[Entry, _Found]] = defaultdict(lambda: defaultdict(_Found))
-    unseen: Counter[_Begun] = Counter()
+    unseen: defaultdict[tuple[Comparable, Entry], Counter[int]] = defaultdict(Counter)
     noise: dict[_Place, tuple[tuple[bool, str], MeasuredNoise]] = {}
     for manifest, seeds in Witness(ring.seen).unseen({run.manifest.run_id for run in runs}):
         entry = _entry(manifest, SIGNED_HERE, planned_identity(manifest))
-        unseen.update((comparable_with(manifest), entry, seed) for seed in seeds)
+        unseen[comparable_with(manifest), entry].update(seeds)
     for run in runs:
         hidden_key = _confirming_key(run)
         place, identity, changed = _place(run.manifest, hidden_key), identity_of(run), changed_names(run)
@@ -195,11 +195,11 @@ def _by_manifest(entry: Entry) -> Entry:
     return replace(entry, changed="", identity=Identity(entry.identity.planned))
 
 
-def _table(place: _Place, entries: Mapping[Entry, _Found], unseen: Mapping[_Begun, int]) -> Table:
+def _table(place: _Place, entries: Mapping[Entry, _Found], unseen: _Unseen) -> Table:
     section, conditions = place
     rows = []
     for entry, found in entries.items():
-        begun = {seed: unseen.get((conditions, _by_manifest(entry), seed), 0) for seed in found.results}
+        begun = unseen.get((conditions, _by_manifest(entry)), {})
         left_out = (ExcludedRun(run, why) for run, why in sorted(found.left_out.items()))
         rows.append(row_of(entry, found.results, begun, left_out))
     with_place = [row for row in rows if row.standing is RowStanding.CONFIRMED]

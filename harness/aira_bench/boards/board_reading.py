@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from aira_bench.errors import RunStateError
+from aira_bench.errors import RunStateError, UsageError
 from aira_bench.keys import KeyRing
 from aira_bench.record.folder import RunFolder, find_run, list_runs, no_runs
 from aira_bench.record.run_record import RunRecord, read_runs
@@ -39,9 +39,14 @@ def read_for_board(runs: Path, wanted: Sequence[str], excluded: Mapping[str, str
         ring: the keys this machine knows.
 
     Raises:
-        UsageError: there is no such run, or the folder holds none.
+        UsageError: there is no such run, or the folder holds none; or a run is left out twice.
     """
     places = {name: find_run(runs, name) for name in excluded}
+    if len({place.path.resolve() for place in places.values()}) < len(places):
+        raise UsageError(
+            f"Of {', '.join(places)} two are one run, which has one reason to be left out.",
+            hint="aira-bench leaderboard --help",
+        )
     folders = [find_run(runs, name) for name in wanted] if wanted else list_runs(runs)
     each_once: dict[Path, RunFolder] = {}
     for folder in (*folders, *places.values()):

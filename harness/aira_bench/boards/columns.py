@@ -113,7 +113,9 @@ def _of(part: int, whole: int) -> str:
 
 def _run_again(row: Row) -> str:
     again = [f"{seed} x{count}" for seed, count in sorted(row.runs_by_seed.items()) if count > 1]
-    return ", ".join(again[:3]) + (f" and {len(again) - 3} more" if len(again) > 3 else "") or "-"
+    told = ", ".join(again[:3]) + (f" and {len(again) - 3} more" if len(again) > 3 else "")
+    others = len(set(row.runs_by_seed) - set(row.seeds))
+    return "; ".join(filter(None, [told, f"{others} seed{'s' * (others > 1)} not shown" if others else ""])) or "-"
 
 
 def _changed(row: Row) -> str:

@@ -11,6 +11,8 @@ Needs the extra `aira-bench[stats]`. Not covered: estimators (`aira_bench.statis
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from math import inf
+from statistics import fmean
 from typing import TYPE_CHECKING
 
 from aira_bench.boards.board import Section, Table
@@ -85,14 +87,14 @@ def _cost_curves(
     from aira_bench.statistics.curves import curve_estimate
 
     known: dict[str, tuple[list[Curve], list[int]]] = {}
-    unknown = []
+    unknown, spent = [], []
     for name, found in seeds.items():
         curves = [seed_curve(kind, seed, lower_is_better=section.lower_is_better) for seed in found]
         if any(curve is None for curve in curves):
             unknown.append(name)
         elif curves:
             known[name] = [curve for curve in curves if curve is not None], [seed.seed for seed in found]
-    spent = [float(np.mean([curve.costs[-1:].sum() for curve in curves])) for curves, _ in known.values()]
+            spent.append(_mean_over_seeds(*known[name]))
     horizon = max(spent, default=0.0)
     if horizon <= 0:
         return None
@@ -104,6 +106,14 @@ def _cost_curves(
         for name, (curves, of_seed) in known.items()
     }
     return CostCurves(kind, horizon, tuple(map(float, at)), rows, tuple(unknown))
+
+
+def _mean_over_seeds(curves: Sequence["Curve"], seeds: Sequence[int]) -> float:
+    """What runs spent, mean over seeds of the mean over a seed's runs."""
+    spent: dict[int, list[float]] = {}
+    for curve, seed in zip(curves, seeds, strict=True):
+        spent.setdefault(seed, []).append(float(curve.costs[-1:].sum()))
+    return fmean(map(fmean, spent.values()))
 
 
 def seed_curve(kind: str, seed: SeedRecord, *, lower_is_better: bool) -> "Curve | None":
@@ -123,8 +133,10 @@ def seed_curve(kind: str, seed: SeedRecord, *, lower_is_better: bool) -> "Curve 
     costs = [_cost(kind, node, score) for node, score in zip(nodes, scores, strict=True)]
     if any(cost is None for cost in costs):
         return None
+    without = inf if lower_is_better else -inf  # `best_node` puts what has no fitness below all that has one
     chosen = [
-        node.fitness if node.is_valid and node.fitness is not None and score is not None and not score.unranked
+        (without if node.fitness is None else node.fitness)
+        if node.is_valid and score is not None and not score.unranked
         else np.nan for node, score in zip(nodes, scores, strict=True)
     ]  # fmt: skip
     tests = [np.nan if score is None else score.test for score in scores]

@@ -92,7 +92,7 @@ def order_of(table: Table, alpha: float = 0.05) -> TableOrder:
     import numpy as np
 
     from aira_bench.statistics.paired import rank_ranges
-    from aira_bench.statistics.resampling import Aggregate, stratified_estimate, two_levels
+    from aira_bench.statistics.resampling import Aggregate, stratified_estimate
 
     ordered, generator = table.ordered, np.random.default_rng(_entropy(table.section))
     sign = -1.0 if table.section.lower_is_better else 1.0
@@ -111,11 +111,26 @@ def order_of(table: Table, alpha: float = 0.05) -> TableOrder:
             stratified_estimate([values], how, generator) if values.size and worst is not None else None
             for how in (Aggregate.MEAN, Aggregate.INTERQUARTILE_MEAN)
         )
-        groups = [np.array(each.trainings) for each in table_row.ranked if each.confirmed is not None]
-        levels = two_levels(groups, generator) if groups else None
+        levels = _levels_of(table_row, generator)
         rows.append(RowOrder(table_row.entry, name, rank, mean, middle, levels, failed))
     floor = _floor(table)
     return TableOrder(table.section, table.section.ordered_by, tuple(rows), comparisons, floor, len(table.apart))
+
+
+def _levels_of(row: Row, generator: "np.random.Generator") -> "TwoLevels | None":
+    """Both levels of a row's spread; trainings of all runs of a seed are that seed's, which weighs once."""
+    import numpy as np
+
+    from aira_bench.statistics.resampling import two_levels
+
+    groups: dict[int, list[float]] = {}
+    for each in row.ranked:
+        if each.confirmed is not None:
+            groups.setdefault(each.seed, []).extend(each.trainings)
+    if not groups:
+        return None
+    found, spread = two_levels([np.array(group) for group in groups.values()], generator), row.spread
+    return replace(found, search_deviation=spread.search, training_deviation=spread.training)
 
 
 def comparisons_of(table: Table, generator: "np.random.Generator", alpha: float = 0.05) -> "tuple[PairComparison, ...]":

@@ -83,7 +83,8 @@ class Row:
     results: tuple[SeedResult, ...]
     """Sorted by seed, then by when their runs began."""
     runs_by_seed: Mapping[int, int]
-    """How many runs began each seed, those read and those that this machine recorded."""
+    """How many runs began each seed, those read and those that this machine recorded: also of seeds that no run which
+    was read has, so that nobody shows the lucky ones of many."""
     runs_not_shown: int
     """How many of them were recorded here, but not read: deleted, elsewhere, or not asked for."""
     left_out: tuple[ExcludedRun, ...] = ()
@@ -222,8 +223,12 @@ class Row:
 
     @property
     def spread(self) -> Components:
-        """What of the spread of confirmed scores is between searches, and what between trainings of one submission."""
-        return components([each.trainings for each in self.ranked if each.confirmed is not None])
+        """What of the spread of confirmed scores is between searches, and what between trainings of one submission.
+
+        A seed that was run again, and came to the same trainings, is one search: no second one has drawn its luck.
+        """
+        searches = {(each.seed, each.trainings) for each in self.ranked if each.confirmed is not None}
+        return components([trainings for _, trainings in sorted(searches)])
 
     @property
     def trainings(self) -> int:
@@ -287,14 +292,14 @@ def row_of(
     Args:
         entry: whose row it is.
         runs: of each seed the results of all runs of it that were read.
-        unseen: of each seed how many more runs this machine recorded, but did not read.
+        unseen: of each seed, those of no run that was read included, how many more runs this machine recorded.
         left_out: runs of it that its user keeps out of every figure.
     """
     replicates = (each for found in runs.values() for each in found)
     return Row(
         entry,
         tuple(sorted(replicates, key=lambda each: (each.seed, each.created, each.run_id))),
-        {seed: len(each) + unseen.get(seed, 0) for seed, each in runs.items()},
+        {seed: len(runs.get(seed, ())) + unseen.get(seed, 0) for seed in sorted({*runs, *unseen})},
         sum(unseen.values()),
         tuple(left_out),
     )

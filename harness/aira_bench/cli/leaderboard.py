@@ -83,6 +83,11 @@ def handle(args: argparse.Namespace) -> int:
     from aira_bench.publication.pages import INDEX
     from aira_bench.terminal import say, say_json, tell
 
+    if args.worst != "fixed" and not args.statistics:
+        raise UsageError(
+            "--worst says where normalized scores of --statistics are 0, and changes nothing else.",
+            hint="aira-bench leaderboard --statistics --worst observed",
+        )
     if args.statistics or args.out is not None:
         require_statistics()
     paths = host_paths(args.runs)

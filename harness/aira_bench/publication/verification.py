@@ -244,7 +244,8 @@ def _as_begun(tables: list[Table], told: ToldBoard) -> tuple[list[Table], list[s
                 begun = {int(seed): count for seed, count in told.sections[place].rows[index].begun.items()}
             except (IndexError, ValueError):
                 begun = {}
-            if set(begun) != set(row.runs_by_seed) or any(begun[seed] < row.runs_by_seed[seed] for seed in begun):
+            least = {**dict.fromkeys(begun, 1), **row.runs_by_seed}  # seeds of no run are told, too
+            if any(begun.get(seed, 0) < count for seed, count in least.items()):
                 faults.append(
                     f"{table.section.task}, row {index + 1} ({row.entry.agent}): it counts fewer beginnings of seeds "
                     "than its runs have"

@@ -207,9 +207,12 @@ def _other_key(found: ResolvedTask) -> str | None:
 def _require_one_key(record: RunRecord, other: str | None) -> None:
     """Raises UsageError where a seed of the run is confirmed under a key that is neither this one nor its search's."""
     known = {key for seed in record.seeds if (key := seed.confirmations.hidden_key) is not None}
-    if known - {other}:
-        said = [each[:12] if each else "of its search" for each in (*known, other)]
-        raise UsageError(f"Run {record.name} is confirmed on hidden data of the key {said[0]}, not {said[1]}.")
+    if others := known - {other}:
+        wanted = "that of its search" if other is None else other[:12]
+        raise UsageError(
+            f"Run {record.name} is confirmed on hidden data of the key {min(others)[:12]}, not {wanted}.",
+            hint=f"{record.folder.command('confirm', '--hidden-key', 'FILE')}, the file of that key",
+        )
 
 
 def _missing(record: RunRecord, wanted: int, key: str | None) -> list[Retraining]:

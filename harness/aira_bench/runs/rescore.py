@@ -41,6 +41,8 @@ Promise = Literal["equal", "noise"]
 Again = TrustedScore | Refused
 _FALSE_ALARMS = 0.01
 """How many honest packs are refused, at most, in whose scores only luck differs."""
+_COMPARED = ("test", "validation", "public")
+"""Numbers of each score that have to come again."""
 _COMPUTED = frozenset({"csv"})
 _DETERMINISTIC = frozenset({"architecture"})
 """Kinds of artifacts whose training comes again to the last digit on hardware of one class (docs/mad.md)."""
@@ -63,7 +65,7 @@ class Rescored:
         recorded, again = self.drawn.recorded, self.again
         if isinstance(again, Refused):
             return f"{self.drawn.where}: recorded {recorded.test!r}, refused here: {again.reason}"
-        for name in ("test", "validation", "public"):
+        for name in _COMPARED:
             then, now = getattr(recorded, name), getattr(again, name)
             if name == "public" and None in (then, now):
                 continue  # a judge of the same number need not have said it
@@ -112,7 +114,8 @@ def rescore(
     groups: dict[_Setting, list[DrawnScore]] = {}
     for each in drawn:
         groups.setdefault(_setting_of(each.run), []).append(each)
-    found = [again for group in groups.values() for again in _had_again(host, group, len(drawn), note)]
+    comparisons = len(_COMPARED) * len(drawn) + len({_family(each) for each in drawn})
+    found = [again for group in groups.values() for again in _had_again(host, group, comparisons, note)]
     faults = [each.fault for each in found if each.fault]
     if faults:
         raise ScoresDiffer(f"{len(faults)} of {len(found)} scores did not come again: {'; '.join(faults[:3])}.")
@@ -140,12 +143,12 @@ def _setting_of(record: RunRecord) -> _Setting:
     return _Setting(plan.task, plan.profile, plan.source, plan.hidden_key, cores, bool(manifest.hardware.get("gpus")))
 
 
-def _had_again(host: Host, group: Sequence[DrawnScore], of_all: int, note: Note) -> list[Rescored]:
+def _had_again(host: Host, group: Sequence[DrawnScore], comparisons: int, note: Note) -> list[Rescored]:
     """The scores of one task, data and kind of device."""
     first = group[0].run
     host = on_devices_of(host, first.manifest, note)
     found = _planned_here(host, first, len(group))
-    agreements = [_agreement(host, found.task, each.run, of_all) for each in group]
+    agreements = [_agreement(host, found.task, each.run, comparisons) for each in group]
     ground = stand(host, found, "evaluator", note)
     for record in {each.run.manifest.run_id: each.run for each in group}.values():
         _require_same_judge(host, found, ground, record)
@@ -224,8 +227,8 @@ def _require_same_judge(host: Host, found: ResolvedTask, ground: Ground, record:
             )
 
 
-def _agreement(host: Host, task: Task, record: RunRecord, of_all: int) -> tuple[Promise, float]:
-    """What a score of a run must come to here: what is promised, and by how much it may differ."""
+def _agreement(host: Host, task: Task, record: RunRecord, comparisons: int) -> tuple[Promise, float]:
+    """What a score of a run must come to here: what is promised, and by how much it may differ, one of so many."""
     kind, there, here = task.metadata.aira.artifact.kind, record.manifest.hardware_class, host.hardware.label
     if kind in _COMPUTED or (kind in _DETERMINISTIC and there == here):
         return "equal", 0.0
@@ -241,17 +244,22 @@ def _agreement(host: Host, task: Task, record: RunRecord, of_all: int) -> tuple[
             hint=f"aira-bench noise {task.title} --profile {profile}"
             + (" --source synthetic" if record.manifest.synthetic else ""),
         )
-    floor, comparisons = NoiseFloor(noise.deviation, noise.freedom), 2 * of_all + 1
+    floor = NoiseFloor(noise.deviation, noise.freedom)
     return "noise", least_difference(floor, 1, 1, level=1 - _FALSE_ALARMS / comparisons)
+
+
+def _family(drawn: DrawnScore) -> tuple[str, str]:
+    """Task and profile, whose scores are compared by their mean too."""
+    manifest = drawn.run.manifest
+    return manifest.task_title, manifest.plan.profile
 
 
 def _leaning(found: Sequence[Rescored]) -> list[str]:
     """What is wrong with scores of a task that differ by no more than they may each, and all to one side."""
     groups: dict[tuple[str, str], list[Rescored]] = {}
     for each in found:
-        manifest = each.drawn.run.manifest
         if each.promise == "noise":
-            groups.setdefault((manifest.task_title, manifest.plan.profile), []).append(each)
+            groups.setdefault(_family(each.drawn), []).append(each)
     faults = []
     for (title, _), group in groups.items():
         pairs = [(each.drawn.recorded.test, each.again.test) for each in group if isinstance(each.again, TrustedScore)]

@@ -106,7 +106,7 @@ class Retrainer:
                 work(each)
             except BaseException as error:
                 first.append(error)
-                self.stop.set()  # here, because this thread takes the next one before anybody hears that this one failed
+                self.stop.set()  # here: this thread takes the next one before anybody hears of it
                 raise
 
         with ThreadPoolExecutor(self.most, thread_name_prefix="trainings") as pool:

@@ -16,6 +16,9 @@ import numpy as np
 from aira_bench.statistics.arrays import LEVEL, Floats, IntervalEstimate, percentile_estimate
 from aira_bench.statistics.resampling import RESAMPLES
 
+_ALIKE = 1e-9
+"""Share within which two costs are one: sums of the same costs in another order, or scaled, differ by rounding."""
+
 
 @dataclass(frozen=True)
 class Curve:
@@ -33,7 +36,7 @@ class Curve:
             costs: any shape.
             before: the score where nothing valid was known yet.
         """
-        place = np.searchsorted(self.costs, costs, side="right") - 1
+        place = np.searchsorted(self.costs, costs * (1 + _ALIKE), side="right") - 1
         padded = np.concatenate([np.nan_to_num(self.best, nan=before), [before]])
         return np.asarray(padded[place], np.float64)  # place -1, before the first step, is the padding
 
@@ -81,7 +84,8 @@ def submission_curve(fitness: Floats, scores: Floats, costs: Floats, *, lower_is
     It may fall: a step that the search liked better can score worse.
 
     Args:
-        fitness: shape (steps,), what the search chose by; NaN for a step that could not be chosen.
+        fitness: shape (steps,), what the search chose by; NaN for a step that could not be chosen, the worse infinity
+            for one that could, but is worse than all others.
         scores: shape (steps,), what is asked for; NaN of a chosen step means that it had none.
         costs: shape (steps,), as in `anytime_curve`.
         lower_is_better: whether the best is the least, of fitness as of scores.
@@ -92,7 +96,7 @@ def submission_curve(fitness: Floats, scores: Floats, costs: Floats, *, lower_is
     leading = anytime_curve(fitness, costs, lower_is_better=lower_is_better)
     if scores.shape != fitness.shape:
         raise ValueError(f"scores {scores.shape} and fitness {fitness.shape} are of the same steps")
-    first = np.isfinite(leading.best) & (np.concatenate([[np.nan], leading.best[:-1]]) != leading.best)
+    first = ~np.isnan(leading.best) & (np.concatenate([[np.nan], leading.best[:-1]]) != leading.best)
     chosen = np.maximum.accumulate(np.where(first, np.arange(fitness.size), -1)) if fitness.size else first.astype(int)
     return Curve(leading.costs, np.where(chosen >= 0, scores[chosen], np.nan) if fitness.size else leading.best)
 

@@ -23,6 +23,8 @@ from aira_bench.statistics.arrays import LEVEL, Floats, Integers, IntervalEstima
 CENTRE = 1000.0
 _POINTS = 400.0
 TIED_WITHIN = 1e-6
+_SAME = 1e-3
+"""Points within which ratings are one: by so much those of one table differ with the order of its sums."""
 _MOST_STEPS = 200
 _LONGEST_STEP = 2.0
 _AT_ONCE = 2_000_000
@@ -81,7 +83,10 @@ def ratings(
     resamples: int = 1000,
     level: float = LEVEL,
 ) -> Ratings:
-    """Rate players over several tasks, with intervals from runs drawn anew.
+    """Rate players over several tasks, with intervals from runs drawn anew; none where draws show no luck of a player.
+
+    Who has one run of each task would have an interval of the others' luck alone; and where all draws rate alike, as
+    those of two players of which one won all, it would have no width, as if nothing could be surer.
 
     Args:
         tasks: for each task the runs of each player, shape (runs,), higher is better; NaN for a run without a valid
@@ -98,16 +103,21 @@ def ratings(
     if any(score is not None for score in best_known):
         names.append(best_known_name)
     total = np.zeros((1 + resamples, len(names), len(names)))
+    runs, drawn = np.zeros(len(names), np.int64), np.zeros(len(names), np.bool_)
     for index, task in enumerate(tasks):
         scores = [np.asarray(task.get(name, ()), np.float64) for name in names]
+        sizes = np.array([each.size for each in scores])
+        drawn |= sizes > 1
         if best_known and best_known[index] is not None:
-            scores[-1] = np.full(max(each.size for each in scores), best_known[index], np.float64)
+            scores[-1] = np.full(sizes.max(), best_known[index], np.float64)
+            drawn[-1] |= sizes.max() > 1
+        runs += [each.size for each in scores]
         _add_battles(total, scores, generator)
-    runs = [sum(np.asarray(task.get(name, ())).size for task in tasks) for name in names]
     found = bradley_terry(total, prior_ties=prior_ties)
+    drawn &= np.ptp(found, axis=0) > _SAME
     estimates = (
-        percentile_estimate(float(found[0, place]), found[1:, place], max(runs[place], 2), level)
-        for place in range(len(names))
+        percentile_estimate(float(found[0, place]), found[1:, place] if drawn[place] else np.array([]), count, level)
+        for place, count in enumerate(runs.tolist())
     )
     return Ratings(tuple(names), tuple(estimates))
 

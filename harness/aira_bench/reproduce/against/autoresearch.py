@@ -37,7 +37,6 @@ from aira_bench.reproduce.against.paper_runs import (
     agent_of,
     choose,
     command_for_more,
-    run_command,
 )
 from aira_bench.statistics.arrays import Floats, IntervalEstimate, percentile_estimate
 
@@ -62,19 +61,25 @@ def best_cells(runs: Sequence[RunRecord]) -> Found:
         own = [run for run in runs if agent_of(run.manifest) == card]
         chosen = choose(own, [task], (GREEDY,), LITERATURE_AGENTS if literature == "yes" else PLAIN_AGENTS)
         used += chosen.seeds
-        best = [score for each in chosen.seeds if (score := _best_validation(each)) is not None]
+        scored = [(each.seed.seed, score) for each in chosen.seeds if (score := _best_validation(each)) is not None]
+        best = [score for _, score in scored]
         measured, judged = "-", JudgedAgreement(Agreement.NOT_MEASURED, "no run with a score")
         if best:
-            measured = f"{min(best):.4f} of {len(best)} seeds"
+            measured = f"{min(best):.4f} of {_counted(len({seed for seed, _ in scored}), len(best))}"
             judged = judge_best(float(published), SEEDS[GREEDY], best, lower_is_better=True)
             if chosen.why_not:
                 judged = JudgedAgreement(Agreement.NOT_COMPARABLE, ", ".join(chosen.why_not))
-        command = "" if not chosen.why_not and len(best) >= SEEDS[GREEDY] else run_command(card, task, GREEDY)
+        command = command_for_more(chosen, (card,), task)
         row, column = f"{name}{' with literature' if literature == 'yes' else ''}", "best bits per byte"
         cells.append(
             ComparedCell("5", row, column, published, measured, judged.agreement, judged.reason, chosen.runs, command)
         )
     return cells, used
+
+
+def _counted(seeds: int, runs: int) -> str:
+    """How many seeds, and how many runs of them where some were run again."""
+    return f"{seeds} seed{'' if seeds == 1 else 's'}" + ("" if runs == seeds else f" in {runs} runs")
 
 
 def _best_validation(each: SeedRun) -> float | None:
