@@ -27,7 +27,7 @@ def test_nothing_begins_once_one_has_failed(most: int) -> None:
 
     def work(number: int) -> None:
         begun.append(number)
-        gate.wait(10)
+        gate.wait(60)
         if number == 0:
             raise ValueError("the first one failed")
         trainer.waits.pause(10, "engine", "")
@@ -42,11 +42,11 @@ def test_what_is_stopped_from_outside_says_so() -> None:
     trainer, begun = retrainer(2), threading.Barrier(3)
 
     def work(number: int) -> None:
-        begun.wait(10)
+        begun.wait(60)
         trainer.waits.pause(10, "engine", "")
 
     def end() -> None:
-        begun.wait(10)
+        begun.wait(60)
         trainer.end()
 
     other = threading.Thread(target=end)
