@@ -26,12 +26,13 @@ import itertools
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
 from typing import NamedTuple
 
 import numpy as np
+from scipy.stats import spearmanr  # type: ignore[import-untyped]
 
 from aira_bench.agents.agent import Agent, Brief, Situation
 from aira_bench.agents.catalog import SEARCHERS
@@ -48,7 +49,7 @@ from aira_bench.statistics.paired import Verdict, compare
 from aira_bench.tasks.artifact_spec import ArtifactSpec
 
 BASELINE = "random"
-SEEDS, EVALUATIONS, COMPARED = 30, 80, (20, 40, 80)
+SEEDS, EVALUATIONS, COMPARED = 30, 30, (10, 20, 30)
 RECORDED = tuple(range(5, EVALUATIONS + 1, 5))
 LEVEL = 0.05
 RESAMPLES, BOOTSTRAP_SEED = 10_000, 1505
@@ -96,6 +97,24 @@ class Table:
     def confirming(self) -> int:
         """How many trainings a confirmed score is the mean of."""
         return max(len(self.rows[0].test) - 1, 1)
+
+    def beginning_with(self, primitive: str) -> "Table":
+        """The rows whose first layer is of one kind."""
+        return replace(self, rows=tuple(row for row in self.rows if row.architecture[0] == primitive))
+
+    @property
+    def signal(self) -> float:
+        """Standard deviation of test scores between architectures, without what the noise of training adds to it."""
+        means = np.array([fmean(row.test) for row in self.rows])
+        trainings = len(self.rows[0].test)
+        return float(np.sqrt(max(0.0, means.var(ddof=1) - self.noise.deviation**2 / trainings)))
+
+    @property
+    def agreement(self) -> float:
+        """Spearman's correlation of the test scores of one training with those of another, the mean over pairs."""
+        scores = np.array([row.test for row in self.rows])
+        pairs = itertools.combinations(range(scores.shape[1]), 2)
+        return fmean(float(spearmanr(scores[:, first], scores[:, second])[0]) for first, second in pairs)
 
     @classmethod
     def load(cls, folder: Path) -> "Table":
@@ -313,11 +332,20 @@ def read(path: Path) -> list[Best]:
 
 def report(table: Table, bests: Sequence[Best], tell: Callable[[str], None] = print) -> None:
     """Noise, means and paired differences, as Markdown."""
-    noise, trainings = table.noise, table.confirming
-    if len(table.rows[0].test) == 1:
+    noise, trainings, trained = table.noise, table.confirming, len(table.rows[0].test)
+    if trained == 1:
         tell("Rows were trained once: `confirmed` is the test score of the training that the search saw.\n")
     low, high = noise.interval()
     least = least_difference(noise, trainings, trainings)
+    columns: tuple[str, ...] = ("architectures", "sd between them", "mean", "best mean", "Spearman of two trainings")
+    columns = columns if trained > 1 else columns[:-1]
+    tell("| " + " | ".join(columns) + " |\n" + "|---" * len(columns) + "|")
+    kinds = {f", begin with {kind}": table.beginning_with(kind) for kind in table.primitives}
+    for name, part in {"": table, **kinds}.items():
+        means = [fmean(row.test) for row in part.rows]
+        cells = [f"{len(means)}{name}", f"{part.signal:.4f}", f"{fmean(means):.4f}", f"{max(means):.4f}"]
+        tell("| " + " | ".join([*cells, f"{part.agreement:.2f}"] if trained > 1 else cells) + " |")
+    tell("")
     tell("| noise of one training, sd | 95 % | least difference that is no noise |\n|---|---|---|")
     tell(f"| {noise.deviation:.4f} | {low:.4f} to {high:.4f} | {least:.4f} |\n")
     tell("| searcher | " + " | ".join(f"seen at {n} | confirmed" for n in COMPARED) + " |")

@@ -1,13 +1,12 @@
 """Which encoding of architectures lets a Gaussian process predict the scores of unseen ones?
 
-    python bench/surrogate_encodings.py --table bench/tables/mad_2p_cpu --rows 94
+    python bench/surrogate_encodings.py --table bench/tables/mad_2p_cpu
     python bench/surrogate_encodings.py --table bench/tables/mad_2p_cpu --best
 
-Fits the surrogate of `bayes` and three others on random rows of the table and predicts the rest. The rows stand in a
-random order, so the first 94 are a sample; the encoding of `bayes` was chosen on them, before any search was compared.
-Printed: means over the splits of Spearman's correlation and of the log density of a held-out score (in units of the
-training rows' standard deviation). With --best instead: what the surrogate, fitted on all rows but the two of best
-validation score, says of these two.
+Fits the surrogate of `bayes` and three others on random rows of the table and predicts the rest: the validation score
+of each row's first training, since a search sees one. Printed: means over the splits of Spearman's correlation and of
+the log density of a held-out score (in units of the training rows' standard deviation). With --best instead: what the
+surrogate, fitted on all rows but the two of best such score, says of these two.
 
 Not covered: how well a search does with each; `bench/searchers.py` compares searchers.
 """
@@ -17,7 +16,6 @@ import math
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from statistics import fmean
 
 import numpy as np
 import torch
@@ -90,17 +88,16 @@ def without_the_best(codes: torch.Tensor, values: torch.Tensor) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--table", type=Path, required=True)
-    parser.add_argument("--rows", type=int, default=None, help="the first so many rows; default: all")
     parser.add_argument("--best", action="store_true")
     options = parser.parse_args()
     torch.set_num_threads(1)
     warnings.filterwarnings("ignore", module="botorch")
     table = Table.load(options.table)
-    rows = table.rows[: options.rows]
+    rows = table.rows
     codes = torch.tensor(
         [[table.primitives.index(symbol) for symbol in row.architecture] for row in rows], dtype=torch.float64
     )
-    values = torch.tensor([[fmean(row.validation)] for row in rows], dtype=torch.float64)
+    values = torch.tensor([[row.validation[0]] for row in rows], dtype=torch.float64)
     if options.best:
         without_the_best(codes, values)
         return
