@@ -276,23 +276,23 @@ def differences(bests: Sequence[Best], noise: NoiseFloor, trainings: int) -> lis
 
 def chart(bests: Sequence[Best], top: float) -> str:
     """An SVG of the mean confirmed score by evaluations; the dashed line is the best row's mean test score."""
-    width, height, left, base = 640, 360, 60, 320
+    width, height, left, right, base = 800, 360, 60, 620, 320  # names of searchers stand beside the curves
     means = _means(bests)
     low = min(value for curve in means.values() for value in curve.values())
     last = max(count for curve in means.values() for count in curve)
 
     def point(count: int, value: float) -> str:
-        return f"{left + (width - left - 20) * count / last:.1f},{base - (base - 20) * (value - low) / (top - low):.1f}"
+        return f"{left + (right - left) * count / last:.1f},{base - (base - 20) * (value - low) / (top - low):.1f}"
 
     start, end = point(0, top).split(","), point(last, top).split(",")
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-family="sans-serif">',
         "<style>text {font-size: 12px}</style>",
         f'<rect width="{width}" height="{height}" fill="white"/>',
-        f'<path d="M{left},20 V{base} H{width - 20}" fill="none" stroke="black"/>',
+        f'<path d="M{left},20 V{base} H{right}" fill="none" stroke="black"/>',
         f'<path d="M{start[0]},{start[1]} L{end[0]},{end[1]}" stroke="black" stroke-dasharray="4"/>',
         f'<text x="4" y="24">{top:.4f}</text><text x="4" y="{base}">{low:.4f}</text>',
-        f'<text x="{(width + left) // 2}" y="{height - 6}" text-anchor="middle">evaluations</text>',
+        f'<text x="{(right + left) // 2}" y="{height - 6}" text-anchor="middle">evaluations</text>',
     ]
     parts += [
         f'<text x="{point(count, low).split(",")[0]}" y="{base + 16}" text-anchor="middle">{count}</text>'
@@ -302,7 +302,7 @@ def chart(bests: Sequence[Best], top: float) -> str:
         path = " L".join(point(count, value) for count, value in curve.items())
         color = _COLORS.get(name, "black")
         parts.append(f'<path d="M{path}" fill="none" stroke="{color}" stroke-width="2"/>')
-        parts.append(f'<text x="{width - 150}" y="{220 + 18 * index}" fill="{color}">{name}</text>')
+        parts.append(f'<text x="{right + 20}" y="{120 + 24 * index}" fill="{color}">{name}</text>')
     return "\n".join([*parts, "</svg>"]) + "\n"
 
 
