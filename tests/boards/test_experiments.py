@@ -97,7 +97,9 @@ def test_what_is_left_out_is_in_no_figure_and_on_every_form_of_the_board(
     by_agent = {row.entry.agent: row for row in table.rows}
     assert by_agent["evolution"].seeds == (0,)
     assert (by_agent["random"].seeds, by_agent["random"].test) == ((), None)
-    assert {row["left_out"] for row in json.loads(to_json([table]))} == {"bad: a wrong | card", "alone: power cut"}
+    records = {row["agent"]: row for row in json.loads(to_json([table]))}
+    assert {row["left_out"] for row in records.values()} == {"bad: a wrong | card", "alone: power cut"}
+    assert records["random"]["standing"] == "left out"
     assert "bad: a wrong | card" in to_csv([table])
     assert "Left out: bad (evolution, greedy): a wrong | card" in html.unescape(to_markdown([table])).replace("\\", "")
     print_tables([table])

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from aira_bench.boards.columns import shown_columns
 from aira_bench.boards.replicates import SeedResult, Spread, spread
-from aira_bench.boards.rows import Row, row_of
+from aira_bench.boards.rows import Row, RowStanding, row_of
 from aira_bench.record.node import ModelUse
 from aira_bench.statistics.counts import Submissions
 from boards.made_boards import AWAITING, CONFIRMED, ENDED, ENTRY, LOST, NEVER_ENDED, PLAIN, UNRANKED
@@ -112,6 +112,22 @@ def test_a_seed_whose_every_step_was_lost_lowers_no_rate_and_a_failed_one_does()
     assert made({4: [LOST]}).valid_submission_rate is None
     without_steps = replace(LOST, steps=0, infra_errors=0)
     assert made({4: [without_steps]}).valid_submission_rate == 0.0, "it ended and submitted nothing"
+
+
+@pytest.mark.parametrize(
+    ("runs", "standing"),
+    [
+        ({}, RowStanding.LEFT_OUT),
+        ({4: [LOST]}, RowStanding.LOST),
+        ({4: [LOST], 6: [NEVER_ENDED]}, RowStanding.UNFINISHED),
+        ({6: [NEVER_ENDED]}, RowStanding.UNFINISHED),
+        ({1: [CONFIRMED], 4: [LOST]}, RowStanding.CONFIRMED),
+        ({1: [CONFIRMED], 6: [NEVER_ENDED]}, RowStanding.UNFINISHED),
+    ],
+)
+def test_what_has_ended_is_never_called_unfinished(runs: dict[int, list[SeedResult]], standing: RowStanding) -> None:
+    """A row all of whose runs were left out, or lost, said `not finished`."""
+    assert made(runs).standing is standing
 
 
 def test_the_papers_rate_counts_every_run_that_ended() -> None:

@@ -72,7 +72,11 @@ class RowStanding(StrEnum):
     PARTLY = "partly confirmed"
     UNCONFIRMED = "not confirmed"
     UNFINISHED = "not finished"
-    """A replicate was begun and has not ended, or none is judged."""
+    """A replicate was begun and has not ended."""
+    LOST = "lost"
+    """All have ended, and infrastructure took all steps of each."""
+    LEFT_OUT = "left out"
+    """Its user left out all runs of it."""
 
 
 @dataclass(frozen=True)
@@ -149,8 +153,12 @@ class Row:
     @property
     def standing(self) -> RowStanding:
         """Whether it has a place in the order of its table."""
-        if not self.judged or len(self.ended) < len(self.results):
+        if not self.results:
+            return RowStanding.LEFT_OUT
+        if len(self.ended) < len(self.results):
             return RowStanding.UNFINISHED
+        if not self.judged:
+            return RowStanding.LOST
         if len(self.decided) == len(self.judged):
             return RowStanding.CONFIRMED
         return RowStanding.PARTLY if any(each.trainings for each in self.judged) else RowStanding.UNCONFIRMED
