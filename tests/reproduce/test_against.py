@@ -347,6 +347,33 @@ def test_shares_and_gains_of_improvement_steps_by_hand(tmp_path: Path) -> None:
     assert cell(found, "z_loss", "median gain").reason == "no improvement step of it"
 
 
+def test_a_seed_that_is_run_again_narrows_no_interval(tmp_path: Path) -> None:
+    """Five seeds, of which two differ from the rest; then each three times over: it counted as fifteen."""
+    gains: dict[int, list[tuple[float, float] | None]] = dict.fromkeys(range(5), [(1.1, 1.1), (1.0, 1.0), (0.98, 0.98)])
+    gains |= dict.fromkeys((3, 4), [(1.1, 1.1), (1.0, 1.0), (1.05, 1.05)])
+    tried: dict[int, list[tuple[float, float] | None]] = {
+        seed: [(0.5, 0.5)] * (5 - seed) + [None] * seed for seed in range(5)
+    }
+    for folder, times in (("once", 1), ("thrice", 3)):
+        for number in range(times):
+            runs, again = tmp_path / folder, f"again{number}"
+            write(runs, made(f"bpb-{again}", "opus46", "autoresearch", 5, lower_is_better=True), gains, codes=SCRIPTS)
+            write(
+                runs,
+                made(f"lra-{again}", "gpt5", "lra-text-conf", 5),
+                tried,
+                codes=[b"LR = 1.0\n"],
+                code_file="model.py",
+            )
+    once, thrice = (compared(tmp_path / folder, "13", "19", "20", "21") for folder in ("once", "thrice"))
+    for row, column in (("depth", "share of steps"), ("matrix_lr", "median gain"), ("Text", "valid steps a run")):
+        alone, again = cell(once, row, column).estimate, cell(thrice, row, column).estimate
+        assert alone is not None
+        assert alone.low != alone.high, "the seeds differ, so this test could fail"
+        assert (alone, alone.count) == (again, 5)
+    assert [each.estimate for each in once.cells] == [each.estimate for each in thrice.cells]
+
+
 def layers(number: int) -> str:
     return "-".join("A" if number >> place & 1 else "M" for place in range(16))
 

@@ -13,7 +13,7 @@ from math import hypot, prod
 
 from aira_bench.statistics.arrays import IntervalEstimate
 
-LEAST_RUNS = 5
+LEAST_SEEDS = 5
 """For a verdict from an interval: bootstrap intervals of three values hold 72 % of the time at a nominal 95 %."""
 _TAIL = 0.025
 
@@ -48,9 +48,10 @@ def judge_mean(
         measured: with its interval.
         nothing: what would be measured if there were nothing to find.
     """
-    if measured.count < LEAST_RUNS or measured.low is None or measured.high is None:
-        runs = f"{measured.count} run" + ("" if measured.count == 1 else "s")
-        return JudgedAgreement(Agreement.CANNOT_TELL, f"an interval needs {LEAST_RUNS} runs, there is {runs}")
+    if measured.count < LEAST_SEEDS or measured.low is None or measured.high is None:
+        verb, seeds = ("is", "seed") if measured.count == 1 else ("are", "seeds")
+        said = f"an interval needs {LEAST_SEEDS} seeds, there {verb} {measured.count} {seeds}"
+        return JudgedAgreement(Agreement.CANNOT_TELL, said)
     gap = published - measured.value
     own = measured.high - measured.value if gap > 0 else measured.value - measured.low
     reach = hypot(own, half_width or 0.0)

@@ -129,7 +129,8 @@ class _Steps:
 
 def _steps(seeds: Sequence[SeedRun]) -> _Steps:
     runs = {each.run.manifest.run_id: each.run for each in seeds}
-    places = {(each.run.manifest.run_id, each.seed.seed): place for place, each in enumerate(seeds)}
+    drawn_with = list(dict.fromkeys(each.drawn_with for each in seeds))
+    places = {(each.run.manifest.run_id, each.seed.seed): drawn_with.index(each.drawn_with) for each in seeds}
     found = [
         (places[run_id, step.seed], step)
         for run_id, run in runs.items()
@@ -139,7 +140,7 @@ def _steps(seeds: Sequence[SeedRun]) -> _Steps:
     improvements = [step for _, step in found]
     of_seed = np.array([place for place, _ in found], np.int64)
     draws = np.random.default_rng(entropy("improvements")).multinomial(
-        len(seeds), np.full(len(seeds), 1 / len(seeds)), _RESAMPLES
+        len(drawn_with), np.full(len(drawn_with), 1 / len(drawn_with)), _RESAMPLES
     )
     weights = np.concatenate([np.ones((1, len(improvements))), draws[:, of_seed].astype(np.float64)])
     by_category = {
@@ -157,7 +158,7 @@ def _steps(seeds: Sequence[SeedRun]) -> _Steps:
         {name: _column(improvements, _turns(name, on=False)) for name in toggles},
         np.array([step.delta for step in improvements], np.float64),
         weights,
-        len(seeds),
+        len(drawn_with),
     )
 
 

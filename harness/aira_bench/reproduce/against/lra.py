@@ -197,11 +197,11 @@ def _steps_cell(dataset: str, task: str, steps: int, chosen: ChosenRuns) -> Comp
         return ComparedCell(
             "13", dataset, "valid steps a run", published, "-", judged.agreement, judged.reason, (), command
         )
-    by_agent: dict[str, list[float]] = {}
+    by_agent: dict[str, dict[int, list[int]]] = {}
     for each in chosen.seeds:
-        by_agent.setdefault(each.agent, []).append(float(each.result.valid_steps))
-    generator = np.random.default_rng(entropy("steps", task))
-    estimate = stratified_estimate([np.array(each) for each in by_agent.values()], Aggregate.MEAN, generator)
+        by_agent.setdefault(each.agent, {}).setdefault(each.seed.seed, []).append(each.result.valid_steps)
+    means = [np.array([np.mean(runs_of) for runs_of in seeds.values()]) for seeds in by_agent.values()]
+    estimate = stratified_estimate(means, Aggregate.MEAN, np.random.default_rng(entropy("steps", task)))
     judged = judge_mean(steps / runs, None, estimate, 0.0)
     if chosen.why_not:
         judged = JudgedAgreement(Agreement.NOT_COMPARABLE, ", ".join(chosen.why_not))

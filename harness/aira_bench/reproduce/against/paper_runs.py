@@ -58,6 +58,11 @@ class SeedRun:
         """The scaffold's name without its preset."""
         return self.run.manifest.plan.scaffold.partition(":")[0]
 
+    @property
+    def drawn_with(self) -> tuple[str, str, int]:
+        """Agent, task and seed: runs of one seed are drawn together, as they share its data."""
+        return self.agent, self.run.manifest.task_title, self.seed.seed
+
 
 def agent_of(manifest: Manifest) -> str:
     """Return an agent's name: that of its card, wherever the card's file lies, else the plan's."""
