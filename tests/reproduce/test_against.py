@@ -349,8 +349,10 @@ def test_shares_and_gains_of_improvement_steps_by_hand(tmp_path: Path) -> None:
 
 def test_a_seed_that_is_run_again_narrows_no_interval(tmp_path: Path) -> None:
     """Five seeds, of which two differ from the rest; then each three times over: it counted as fifteen."""
-    gains: dict[int, list[tuple[float, float] | None]] = dict.fromkeys(range(5), [(1.1, 1.1), (1.0, 1.0), (0.98, 0.98)])
-    gains |= dict.fromkeys((3, 4), [(1.1, 1.1), (1.0, 1.0), (1.05, 1.05)])
+    gains: dict[int, list[tuple[float, float] | None]] = {
+        key: [(1.1, 1.1), (1.0, 1.0), (0.98, 0.98)] for key in range(5)
+    }
+    gains |= {key: [(1.1, 1.1), (1.0, 1.0), (1.05, 1.05)] for key in (3, 4)}
     tried: dict[int, list[tuple[float, float] | None]] = {
         seed: [(0.5, 0.5)] * (5 - seed) + [None] * seed for seed in range(5)
     }
