@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 
 @dataclass(frozen=True)
 class JudgeSettings:
-    """Limits of one judge, and its secret."""
+    """Limits of one judge, its secret, and what was measured of its task."""
 
     timeout_s: float | None = None
     """Within which it has to end, so that it can refuse early what will not; None where that is not the submission's
@@ -19,6 +19,9 @@ class JudgeSettings:
     """Which its container has."""
     draw_secret: str = ""
     """Of the machine, hexadecimal: what is asked must not follow from seeds that task folders publish."""
+    training_deviation: float = 0.0
+    """Standard deviation of a score over trainings of one submission; 0 where nobody measured it. What two trainings
+    differ by for no other reason says nothing of what was submitted."""
 
     def to_json(self) -> bytes:
         """Return the file's content."""

@@ -56,14 +56,16 @@ def test_a_number_that_json_has_not_is_refused_where_it_is_written() -> None:
         score_block("BPB", math.inf)
 
 
-@given(st.builds(JudgeSettings, st.none() | finite, st.none() | st.integers(1, 10**6), st.text("0123456789abcdef")))
+@given(
+    st.builds(JudgeSettings, st.none() | finite, st.none() | st.integers(1, 10**6), st.text("0123456789abcdef"), finite)
+)
 def test_judge_settings_are_read_as_they_were_written(settings: JudgeSettings) -> None:
     assert JudgeSettings.from_json(settings.to_json()) == settings
 
 
 def test_judge_settings_that_are_left_out_limit_nothing_and_unknown_ones_are_refused() -> None:
     assert JudgeSettings.from_json(b"{}") == JudgeSettings(None, None, "")
-    with pytest.raises(ValueError, match="no other keys than timeout_s, memory_mib, draw_secret"):
+    with pytest.raises(ValueError, match="no other keys than timeout_s, memory_mib, draw_secret, training_deviation"):
         JudgeSettings.from_json(b'{"timeout": 3}')
 
 

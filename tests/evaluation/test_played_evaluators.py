@@ -76,6 +76,8 @@ def ahead() -> Iterator[ThreadPoolExecutor]:
 
 def setting(task: Task, folder: Path) -> EvaluationSetting:
     data = TaskData(folder / "data")
+    data.folder.mkdir(parents=True, exist_ok=True)
+    data.marker.write_text("{}")
     for path in (data.task / "trace.py", *(data.public / name for name in COMPANION_FILES)):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("script")
@@ -95,12 +97,14 @@ class Module:
     judge: Done = field(default_factory=lambda: scored(MODULE.metric))
     seconds: Mapping[str, float] = field(default_factory=dict)
     changes: Mapping[str, object] = field(default_factory=dict)
+    synthetic: bool = False
 
     def __post_init__(self) -> None:
         self.played = Played({"fit": lambda call: self.fit, "judge": lambda call: self.judge}, self.seconds)
 
     def evaluate(self, limit_s: float = 3600, owner: Owner = "evaluation") -> Verdict:
         where = replace(setting(MODULE, self.folder), **self.changes)  # type: ignore[arg-type]
+        where.data.marker.write_text(json.dumps({"synthetic": self.synthetic}))
         evaluator = TracedModule(where, self.played.sandbox, LIMITS, self.ahead)
         try:
             return evaluator.evaluate(
@@ -196,6 +200,33 @@ def test_training_that_does_not_end_is_refused_by_its_own_time_which_controls_tr
         assert isinstance(verdict, Scored)
     else:
         assert verdict == Refused("model.py: training and scoring did not end within 90 s", 100)
+
+
+@pytest.mark.parametrize(
+    ("task", "profile", "synthetic", "seed_set", "floor"),
+    [
+        ("lra-text", "cpu", True, "final", "synthetic_noise"),
+        ("lra-text", "cpu", False, "final", None),  # nobody measured it on the real reviews
+        ("lra-text", "cpu", True, "search", None),  # no controls
+        ("lra-listops", "cpu", False, "final", "noise"),
+        ("lra-listops", "paper", False, "final", None),
+    ],
+)
+def test_a_judge_that_trains_on_controls_is_told_the_noise_of_training_on_its_own_data(
+    tmp_path: Path,
+    ahead: ThreadPoolExecutor,
+    task: str,
+    profile: str,
+    synthetic: bool,
+    seed_set: str,
+    floor: str | None,
+) -> None:
+    changes = {"task": find_task(task), "profile": profile, "seed_set": seed_set}
+    module = Module(tmp_path, ahead, changes=changes, synthetic=synthetic)
+    module.evaluate()
+    (judge,) = module.played.of("judge")
+    known = 0.0 if floor is None else getattr(find_task(task).metadata.aira, floor)[profile].deviation
+    assert json.loads(judge.files[f"data/{JUDGE_FILE}"])["training_deviation"] == known
 
 
 def test_graphs_that_crash_the_compiler_are_refused_and_other_failures_are_not(

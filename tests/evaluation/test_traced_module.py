@@ -20,6 +20,7 @@ from aira_bench.images.ensure import ImageSet
 from aira_bench.record.compiled_programs import CompiledPrograms
 from aira_bench.sandbox.docker_sandbox import DockerSandbox
 from aira_bench.sandbox.sandbox import ContainerSpec, Limits, PreparedContainer
+from aira_bench.tasks.measured_noise import MeasuredNoise
 from aira_bench.tasks.store import TaskData
 from aira_bench.tasks.task import Task, find_task
 from aira_contract.files import GRAPHS_FILE, MAX_GRAPHS_BYTES
@@ -130,6 +131,7 @@ def small_data(folder: Path, task: Task) -> TaskData:
             "cpu", "listops", name.partition("_")[0], "generated", True, name.rpartition("/")[2], 5
         )
         write_split(data.hidden / name, split, manifest)
+    (folder / "ready.json").write_text("{}")
     return data
 
 
@@ -204,12 +206,19 @@ def test_a_gradient_of_its_own_keeps_a_score_out_unless_the_task_admits_it(
 def test_the_final_seed_set_comes_with_controls(
     setting: EvaluationSetting, sandbox: DockerSandbox, ahead: ThreadPoolExecutor, tmp_path: Path
 ) -> None:
-    evaluator = TracedModule(replace(setting, seed_set="final"), sandbox, LIMITS, ahead)
+    """They allow for the noise of training that the task's metadata has: a deviation of 1 for what beats two of them."""
+    metadata = setting.task.metadata
+    noise = MeasuredNoise(deviation=1.0, artifacts=1, trainings=2, measured="2026-11-28", hardware="a processor")
+    noisy = metadata.model_copy(update={"aira": metadata.aira.model_copy(update={"noise": {"cpu": noise}})})
+    task = replace(setting.task, metadata=noisy)
+    evaluator = TracedModule(replace(setting, task=task, seed_set="final"), sandbox, LIMITS, ahead)
     scored = Judged(evaluator, tmp_path)(SMALL)
     evaluator.close()
     assert isinstance(scored, Scored), scored
     assert len(scored.details["controls"]["trainings"]) == controls.TRAININGS
-    assert [remark.partition(" ")[0] for remark in scored.remarks] == ["test"]
+    (remark,) = scored.remarks
+    assert remark.startswith("test ")
+    assert float(remark.rpartition(" allowed ")[2]) == pytest.approx(3 * 1.5**0.5, abs=0.05)
     assert scored.unranked == ()
 
 

@@ -50,6 +50,12 @@ class EvaluationSetting:
         """What the task's own scripts are told in every container of an evaluation."""
         return {PROFILE_VARIABLE: self.profile, SEED_SET_VARIABLE: self.seed_set}
 
+    @property
+    def training_deviation(self) -> float:
+        """Standard deviation of a score over trainings of one submission, on this data; 0 where nobody measured it."""
+        noise = self.task.metadata.aira.noise_floor(self.profile, synthetic=self.data.synthetic)
+        return 0.0 if noise is None else noise.deviation
+
 
 class JudgesElsewhere(Protocol):
     """Judges on other machines (`aira_bench.remote_judging`)."""

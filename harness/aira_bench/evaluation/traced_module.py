@@ -70,7 +70,7 @@ class TracedModule:
         graphs = self._trace(submission, deadline.first_part(TRACE_TIMEOUT_S, "tracing"), destination / "fit")
         if isinstance(graphs, Refused):
             return graphs
-        times = TRAININGS[self._setting.seed_set] if submission.training == 0 else 1
+        times = TRAININGS[self._setting.seed_set] if self._has_controls(submission.training) else 1
         verdict = self._judge(graphs, deadline.stretched(times), destination, submission.training)
         if isinstance(verdict, Refused):
             return replace(verdict, seconds=deadline.used_s)
@@ -81,6 +81,9 @@ class TracedModule:
         """Remove the containers started ahead."""
         self._fits.close()
         self._judges.close()
+
+    def _has_controls(self, training: int) -> bool:
+        return self._setting.seed_set == "final" and training == 0
 
     def _trace(self, submission: Submission, deadline: Deadline, destination: Path) -> bytes | Refused:
         name = self._setting.task.metadata.aira.artifact.name
@@ -151,7 +154,8 @@ class TracedModule:
         self, graphs: bytes, told_s: float | None, timeout_s: float, destination: Path, training: int
     ) -> StepOutcome:
         """Train and score; where the run keeps compiled programs, with those of an earlier judge of these graphs."""
-        told = JudgeSettings(told_s, self._limits.memory_mib, self._setting.draw_secret)
+        deviation = self._setting.training_deviation if self._has_controls(training) else 0.0
+        told = JudgeSettings(told_s, self._limits.memory_mib, self._setting.draw_secret, deviation)
         files = {f"{DATA}/{GRAPHS.name}": graphs, f"{DATA}/{JUDGE_FILE}": told.to_json()}
         store = self._setting.programs
         if store is not None and (kept := store.get(graphs)):

@@ -162,6 +162,32 @@ def test_bytes_renamed_must_cost_nothing_and_shuffled_labels_must_teach_nothing(
     assert len(verdict.remarks) == 2
 
 
+@pytest.mark.parametrize(
+    ("deviation", "renamed", "allowed", "hard_wired"),
+    [
+        (0.0, 0.70, 0.1, True),
+        (0.0078, 0.70, 0.1, True),  # 3 sqrt(0.000420 + 0.000180 + 0.000122) = 0.081
+        (0.1025, 0.70, 0.4410, False),  # 3 sqrt(0.000420 + 0.000180 + 0.021013)
+        (0.1025, 0.45, 0.4418, True),  # 3 sqrt(0.000495 + 0.000180 + 0.021013)
+    ],
+)
+def test_what_two_trainings_of_one_module_differ_by_is_no_rule_written_into_it(
+    deviation: float, renamed: float, allowed: float, hard_wired: bool
+) -> None:
+    """Honest modules differ by 0.14 (a standard deviation) between two trainings on the stand-in for Retrieval."""
+    verdict = ControlVerdict(0.9, 500, [ControlResult("renamed", "byte values renamed", renamed, 0.5, 500)], deviation)
+    ((_, excess, margin),) = verdict.comparisons
+    assert (excess, margin) == (pytest.approx(0.9 - renamed), pytest.approx(allowed, abs=1e-4))
+    assert verdict.hard_wired == hard_wired
+
+
+def test_controls_of_one_kind_share_the_luck_of_the_scored_training() -> None:
+    """One score less the mean of two: 0.06 sqrt(1 + 1/2), and 1e6 examples leave no other error; three times that."""
+    alike = [ControlResult("variant", "other operators", share, 0.2, 10**6) for share in (0.30, 0.32)]
+    ((_, _, margin),) = ControlVerdict(0.5, 10**6, alike, 0.06).comparisons
+    assert margin == pytest.approx(3 * 0.06 * 1.5**0.5, abs=1e-4)
+
+
 def test_every_submission_has_a_renaming_of_its_own() -> None:
     profile = small_profile(train_steps=5)
     first, second = (read_module(traced(source, profile), CONTRACTS["listops"], 32) for source in (GOOD, ATTENTION))

@@ -85,6 +85,7 @@ def _scored(bundle: Bundle, profile: LraProfile, asked: EvaluationRequest) -> Ev
             started_s=asked.started_s, note=lambda text: print(text, flush=True),
             draw_secret=bytes.fromhex(settings.draw_secret), synthetic=manifest.source == "synthetic",
             controls=seed_set == "final" and training_in_force() == 0,
+            training_deviation=settings.training_deviation,
         )  # fmt: skip
     except jax.errors.JaxRuntimeError as error:
         kind, _, told = str(error).partition(":")

@@ -9,7 +9,8 @@ train it again on tasks that are as hard for whoever knows nothing:
 | Text, Retrieval | byte values renamed by a secret | the test score is above the control's by 0.1 |
 | Text, Retrieval | train labels shuffled; scored on true ones | the control is off chance, either way, by 0.15 |
 
-and by three standard errors of the examples. A module whose loss or output is not finite on a control is wrong on all of
+and by three standard errors: of the examples, and in the first two of the training that made each score, where its
+deviation was measured (`aira-bench noise`). A module whose loss or output is not finite on a control is wrong on all of
 it. An honest module cannot tell digits or bytes under one order from those under another, as embeddings are drawn alike
 for all. What the margins let pass, and how far honest modules stay from them, is in docs/lra_trust.md.
 
@@ -138,6 +139,8 @@ class ControlVerdict:
     examples: int
     """Number of test examples behind the score."""
     results: Sequence[ControlResult]
+    training_deviation: float = 0.0
+    """Standard deviation of a score over trainings of one module; 0 where it was not measured."""
 
     @property
     def hard_wired(self) -> bool:
@@ -157,7 +160,9 @@ class ControlVerdict:
                 chance = fmean(result.chance for result in alike)
                 excess, what = abs(reached - chance), f"shuffled {reached:.4f} off chance {chance:.4f}"
             else:
-                error = (error**2 + _error(self.test, self.examples) ** 2) ** 0.5
+                # Another training of the same module would have scored otherwise, and so would each control's.
+                luck = self.training_deviation**2 * (1 + 1 / len(alike))
+                error = (error**2 + _error(self.test, self.examples) ** 2 + luck) ** 0.5
                 excess, what = self.test - reached, f"test {self.test:.4f} above {kind} {reached:.4f}"
             found.append((what, excess, max(_MARGINS[kind], _STANDARD_ERRORS * error)))
         return found

@@ -84,6 +84,7 @@ def score_module(
     draw_secret: bytes = b"",
     synthetic: bool = False,
     controls: bool = False,
+    training_deviation: float = 0.0,
 ) -> ModuleScore:
     """Train a submission once and score it on both hidden splits.
 
@@ -98,6 +99,7 @@ def score_module(
         draw_secret: of the machine, which token ids and control tasks are drawn by besides the seed.
         synthetic: whether the data stands in for the real one, of which scores are published.
         controls: train on control tasks as well.
+        training_deviation: of a score over trainings of one module, as measured; controls allow for it.
 
     Raises:
         RefusedError: the submission breaks its contract, cannot fit, diverges, or fails a control.
@@ -118,7 +120,7 @@ def score_module(
     trained = training.train(real, gradient.compare)
     score = judge.score(trained, gradient, untrained, synthetic=synthetic)
     if controls:
-        judge.control(score, own_rng(seed, draw_secret, module, 1))
+        judge.control(score, own_rng(seed, draw_secret, module, 1), training_deviation)
     score.public = judge.public(trained.weights)
     return score
 
@@ -233,7 +235,7 @@ class _Judge:
         logits = self._training.evaluator.logits(weights, token_inputs(split, self._wanted.seq_len, self._real.ids))
         return accuracy(logits, split.labels) if np.isfinite(logits).all() else None
 
-    def control(self, score: ModuleScore, rng: np.random.Generator) -> None:
+    def control(self, score: ModuleScore, rng: np.random.Generator, training_deviation: float) -> None:
         """Train on the control tasks, and flag a score that stands on the real one alone.
 
         Raises:
@@ -244,7 +246,7 @@ class _Judge:
         for control in controls_of(self._profile, train, test, self._contract.vocab_size, rng):
             self._note(f"control: {control.told}")
             results.append(self._controlled(control))
-        verdict = ControlVerdict(score.test, len(test), results)
+        verdict = ControlVerdict(score.test, len(test), results, training_deviation)
         score.details["controls"] = verdict.details()
         score.remarks += verdict.remarks
         score.details["seconds"] = {name: round(used_s, 2) for name, used_s in self._clock.used_s.items()}
