@@ -131,7 +131,7 @@ def small_data(folder: Path, task: Task) -> TaskData:
             "cpu", "listops", name.partition("_")[0], "generated", True, name.rpartition("/")[2], 5
         )
         write_split(data.hidden / name, split, manifest)
-    (folder / "ready.json").write_text("{}")
+    data.marker.write_text("{}")
     return data
 
 

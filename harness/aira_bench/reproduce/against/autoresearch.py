@@ -129,8 +129,9 @@ class _Steps:
 
 def _steps(seeds: Sequence[SeedRun]) -> _Steps:
     runs = {each.run.manifest.run_id: each.run for each in seeds}
-    drawn_with = list(dict.fromkeys(each.drawn_with for each in seeds))
-    places = {(each.run.manifest.run_id, each.seed.seed): drawn_with.index(each.drawn_with) for each in seeds}
+    place_of = {key: place for place, key in enumerate(dict.fromkeys(each.drawn_with for each in seeds))}
+    places = {(each.run.manifest.run_id, each.seed.seed): place_of[each.drawn_with] for each in seeds}
+    count = len(place_of)
     found = [
         (places[run_id, step.seed], step)
         for run_id, run in runs.items()
@@ -139,9 +140,7 @@ def _steps(seeds: Sequence[SeedRun]) -> _Steps:
     ]
     improvements = [step for _, step in found]
     of_seed = np.array([place for place, _ in found], np.int64)
-    draws = np.random.default_rng(entropy("improvements")).multinomial(
-        len(drawn_with), np.full(len(drawn_with), 1 / len(drawn_with)), _RESAMPLES
-    )
+    draws = np.random.default_rng(entropy("improvements")).multinomial(count, np.full(count, 1 / count), _RESAMPLES)
     weights = np.concatenate([np.ones((1, len(improvements))), draws[:, of_seed].astype(np.float64)])
     by_category = {
         category: {feature.name for feature in FEATURES if feature.category == category} for category in CATEGORIES
@@ -158,7 +157,7 @@ def _steps(seeds: Sequence[SeedRun]) -> _Steps:
         {name: _column(improvements, _turns(name, on=False)) for name in toggles},
         np.array([step.delta for step in improvements], np.float64),
         weights,
-        len(drawn_with),
+        count,
     )
 
 

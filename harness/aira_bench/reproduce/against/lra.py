@@ -16,6 +16,7 @@ from aira_bench.agent_code.syntax import LONGEST_CODE_BYTES
 from aira_bench.boards.endings import entropy
 from aira_bench.boards.over_tasks import median_run
 from aira_bench.boards.published_rows import CONFIGURABLE, LRA
+from aira_bench.boards.replicates import SeedResult, by_seed
 from aira_bench.files import Unacceptable, read_recorded
 from aira_bench.published_tables import read_counts, read_table
 from aira_bench.record.node import Node
@@ -197,10 +198,11 @@ def _steps_cell(dataset: str, task: str, steps: int, chosen: ChosenRuns) -> Comp
         return ComparedCell(
             "13", dataset, "valid steps a run", published, "-", judged.agreement, judged.reason, (), command
         )
-    by_agent: dict[str, dict[int, list[int]]] = {}
+    by_agent: dict[str, list[SeedResult]] = {}
     for each in chosen.seeds:
-        by_agent.setdefault(each.agent, {}).setdefault(each.seed.seed, []).append(each.result.valid_steps)
-    means = [np.array([np.mean(runs_of) for runs_of in seeds.values()]) for seeds in by_agent.values()]
+        by_agent.setdefault(each.agent, []).append(each.result)
+    valid = [by_seed(results, lambda result: float(result.valid_steps)) for results in by_agent.values()]
+    means = [np.array([np.mean(steps_of) for steps_of in seeds.values()]) for seeds in valid]
     estimate = stratified_estimate(means, Aggregate.MEAN, np.random.default_rng(entropy("steps", task)))
     judged = judge_mean(steps / runs, None, estimate, 0.0)
     if chosen.why_not:
